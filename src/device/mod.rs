@@ -1,0 +1,131 @@
+//! Devices: what holds buffers and runs operations on them.
+//!
+//! A device knows buffers and plans; it never names an operation.
+
+pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+mod plan;
+
+pub use plan::{Binding, Caps, Kernel, Plan, Shader};
+
+use crate::op::Op;
+use crate::{Result, Spec};
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// What a device is, for placement and for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// The processor Kiln itself runs on.
+    Cpu,
+    /// A discrete, integrated or virtual GPU.
+    Gpu,
+    /// A software implementation of a GPU (llvmpipe, SwiftShader, WARP).
+    SoftwareGpu,
+}
+
+/// Memory of a device, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Held by tensors and by work in flight.
+    pub live: u64,
+    /// The most that was live at once.
+    pub peak: u64,
+    /// Kept for reuse.
+    pub pooled: u64,
+}
+
+/// Bytes on their way back from a device.
+pub type Download<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + Send + 'a>>;
+
+/// One place that can hold buffers and run operations.
+///
+/// Work is queued in order: `run` may return before the device has finished, and a later
+/// `download` sees what was queued before it.
+pub trait Device: fmt::Debug + Send + Sync {
+    /// The device's name, as its driver gives it.
+    fn name(&self) -> &str;
+
+    /// What it is.
+    fn kind(&self) -> DeviceKind;
+
+    /// A buffer of at least `bytes` bytes whose content is undefined.
+    fn allocate(&self, bytes: usize) -> Result<Buffer>;
+
+    /// A buffer holding a copy of `data`.
+    fn upload(&self, data: &[u8]) -> Result<Buffer>;
+
+    /// The bytes of `range`, once everything queued before has run.
+    fn download<'a>(&'a self, buffer: &Buffer, range: Range<usize>) -> Download<'a>;
+
+    /// The byte alignment at which a kernel's input may start inside a buffer.
+    fn alignment(&self) -> usize;
+
+    /// Whether [`run`](Device::run) has a kernel for this operation on these inputs.
+    fn supports(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> bool;
+
+    /// Runs `op`. Unless the op is [`strided`](Op::strided), every input is contiguous and its
+    /// offset is a multiple of [`alignment`](Device::alignment). The output buffer is distinct
+    /// from the inputs' unless the op allowed [`in_place`](Op::in_place).
+    fn run(&self, op: &dyn Op, inputs: &[Argument], output: &Argument) -> Result<()>;
+
+    /// Waits until everything queued has run.
+    fn synchronize(&self) -> Result<()>;
+
+    /// Memory in use now.
+    fn memory(&self) -> Memory;
+}
+
+/// A kernel's argument: a buffer and how the tensor lies in it.
+#[derive(Clone, Debug)]
+pub struct Argument {
+    /// The memory.
+    pub buffer: Buffer,
+    /// Dtype and layout.
+    pub spec: Spec,
+}
+
+/// What a device keeps of a buffer; it goes back to the device's pool when dropped.
+pub trait Storage: Any + fmt::Debug + Send + Sync {
+    /// For the device to find its own type again.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A shared handle to memory on some device.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    storage: Arc<dyn Storage>,
+    kind: DeviceKind,
+}
+
+impl Buffer {
+    /// Wraps a device's own storage.
+    pub fn new(storage: impl Storage, kind: DeviceKind) -> Buffer {
+        Buffer { storage: Arc::new(storage), kind }
+    }
+
+    /// The kind of device that holds it.
+    pub fn kind(&self) -> DeviceKind {
+        self.kind
+    }
+
+    /// The storage as the device's own type; `None` when another device made the buffer.
+    pub fn storage<T: Storage>(&self) -> Option<&T> {
+        self.storage.as_any().downcast_ref()
+    }
+
+    /// Whether this is the only handle to the memory.
+    pub fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.storage) == 1
+    }
+
+    /// Whether both are handles to the same memory.
+    pub fn same(&self, other: &Buffer) -> bool {
+        Arc::ptr_eq(&self.storage, &other.storage)
+    }
+}

@@ -1,0 +1,107 @@
+//! What an operation asks of a GPU: plain data, so that it can be made and checked without one.
+
+use std::borrow::Cow;
+
+/// What a GPU offers, as far as a plan may depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Storage buffers a kernel may bind.
+    pub storage_buffers: u32,
+    /// The largest storage binding, in bytes.
+    pub binding_bytes: u64,
+    /// Workgroup memory, in bytes.
+    pub workgroup_bytes: u32,
+    /// Invocations in a workgroup.
+    pub workgroup_size: u32,
+    /// Workgroups along one dimension of a dispatch.
+    pub groups: u32,
+}
+
+impl Default for Caps {
+    /// The limits that every WebGPU device has.
+    fn default() -> Caps {
+        Caps {
+            storage_buffers: 8,
+            binding_bytes: 128 << 20,
+            workgroup_bytes: 16 << 10,
+            workgroup_size: 256,
+            groups: 65_535,
+        }
+    }
+}
+
+/// WGSL source under a name. The name is part of the pipeline's key: two sources never share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shader {
+    /// The file's stem, or for generated code something that identifies its text.
+    pub name: Cow<'static, str>,
+    /// The text, imports unresolved.
+    pub source: Cow<'static, str>,
+}
+
+impl Shader {
+    /// A shader file, by `include_str!`.
+    pub const fn file(name: &'static str, source: &'static str) -> Shader {
+        Shader { name: Cow::Borrowed(name), source: Cow::Borrowed(source) }
+    }
+}
+
+/// What is bound to one storage variable of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binding {
+    /// An input of the operation: `var<storage, read>`.
+    Input(usize),
+    /// The operation's output: `var<storage, read_write>`.
+    Output,
+    /// A buffer that lives while the plan runs: `var<storage, read_write>`, in every kernel that
+    /// binds it.
+    Scratch(usize),
+}
+
+/// One dispatch.
+///
+/// In the shader, `@group(0) @binding(0)` is `var<uniform> params` (a struct of 4-byte members and
+/// `vec4`s filled from [`params`](Kernel::params)), and the bindings follow from 1, all of group 0.
+/// The entry point is `main`. An input of a [`strided`](crate::Op::strided) operation is bound from the
+/// start of its buffer, so the kernel must add the layout's offset; any other input is bound at
+/// its first element.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The WGSL.
+    pub shader: Shader,
+    /// New values for top-level `const`s and `alias`es of the shader: `("TILE", "16")`.
+    pub constants: Vec<(&'static str, Cow<'static, str>)>,
+    /// Storage variables from `@binding(1)`.
+    pub bindings: Vec<Binding>,
+    /// The uniform's words, in order.
+    pub params: Vec<u32>,
+    /// Workgroups.
+    pub groups: [u32; 3],
+}
+
+impl Kernel {
+    /// Workgroups for `count` of them in a row, folded over two dimensions where one is too
+    /// short. The shader finds its number with `group_index` of `common.wgsl`, and returns when it
+    /// is past the end.
+    pub fn fold(count: usize, caps: &Caps) -> [u32; 3] {
+        let limit = caps.groups as usize;
+        let rows = count.div_ceil(limit).max(1);
+        [count.div_ceil(rows) as u32, rows as u32, 1]
+    }
+}
+
+/// The dispatches of one operation, in order, each seeing what the ones before it wrote.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The dispatches; none for an output without elements.
+    pub kernels: Vec<Kernel>,
+    /// Sizes of the scratch buffers, in bytes.
+    pub scratch: Vec<usize>,
+}
+
+impl Plan {
+    /// A plan of one dispatch.
+    pub fn one(kernel: Kernel) -> Plan {
+        Plan { kernels: vec![kernel], scratch: Vec::new() }
+    }
+}

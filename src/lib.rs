@@ -1,0 +1,17 @@
+//! Kiln: a deep-learning engine whose GPU kernels are WGSL compute shaders dispatched through
+//! wgpu, with a CPU backend that is fast in its own right.
+#![warn(missing_docs)]
+
+pub mod device;
+mod dtype;
+mod error;
+pub mod expr;
+mod layout;
+mod op;
+mod tensor;
+
+pub use dtype::{DType, Element};
+pub use error::{Error, Result};
+pub use layout::{INFER, IntoAxes, IntoShape, Layout, MAX_RANK, Shape, Spec};
+pub use op::{Op, Output, View, Word};
+pub use tensor::Tensor;

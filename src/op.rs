@@ -1,0 +1,166 @@
+//! The operation: one trait that says everything about one op.
+
+use crate::device::{Caps, Plan};
+use crate::expr::Expr;
+use crate::{Error, Layout, Result, Spec, Tensor};
+use std::fmt;
+use std::marker::PhantomData;
+
+/// One operation on tensors: its shape rule, kernels and gradient.
+///
+/// Users add their own with this trait too: make the op, then `Tensor::apply(op, &[&x])`.
+pub trait Op: fmt::Debug + Send + Sync + 'static {
+    /// The name used in errors, profiles and tables.
+    fn name(&self) -> &'static str;
+
+    /// The shape and dtype rule: the (contiguous) output for these inputs, or an error that names
+    /// the shapes. All validation happens here.
+    fn output(&self, inputs: &[Spec]) -> Result<Spec>;
+
+    /// For an op that only looks at its one input in another way: the layout it sees. No kernel is run
+    /// then. The layout's shape must be [`output`](Op::output)'s.
+    fn view(&self, _input: &Layout) -> Option<Layout> {
+        None
+    }
+
+    /// Whether the kernels read inputs of any strides and offset. If not, they get contiguous ones.
+    fn strided(&self) -> bool {
+        false
+    }
+
+    /// Whether the op reads `f16` inputs itself. If not, they are widened to `f32` before it and
+    /// an `f32` result is narrowed after it.
+    fn half(&self) -> bool {
+        false
+    }
+
+    /// Whether the output may be written over input `index` (same layout and element size).
+    fn in_place(&self, _index: usize) -> bool {
+        false
+    }
+
+    /// The CPU kernel: writes every element of `output`. Must not evaluate tensors.
+    fn cpu(&self, _inputs: &[View], _output: &mut Output) -> Result<()> {
+        Err(Error::op(self.name(), "has no CPU kernel"))
+    }
+
+    /// The GPU kernels; `None` where there are none for these inputs on such a device (the CPU
+    /// then runs the op).
+    fn gpu(&self, _inputs: &[Spec], _output: &Spec, _caps: &Caps) -> Option<Plan> {
+        None
+    }
+
+    /// For an elementwise op: its row, by which it is fused with its neighbours.
+    fn expr(&self) -> Option<Expr> {
+        None
+    }
+
+    /// Floating-point operations, for placement and to bound the work of a submit. The default
+    /// counts one an output element.
+    fn flops(&self, _inputs: &[Spec], output: &Spec) -> u64 {
+        output.elements() as u64
+    }
+
+    /// The gradients of the inputs given the gradient `upstream` of the output, in tensor ops; `None`
+    /// where there is none. Entries that nobody reads are never computed.
+    fn gradient(&self, inputs: &[Tensor], output: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>>;
+}
+
+/// A type whose values lie in a buffer word by word (`f32`, `f16`, `i32`, and `u32` for truth
+/// values).
+pub trait Word: bytemuck::Pod + Send + Sync {}
+impl Word for f32 {}
+impl Word for half::f16 {}
+impl Word for i32 {}
+impl Word for u32 {}
+
+/// A CPU kernel's input.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Dtype and layout.
+    pub spec: Spec,
+    data: *const u8,
+    bytes: usize,
+    lifetime: PhantomData<&'a [u8]>,
+}
+
+/// A CPU kernel's output: contiguous, its content undefined before.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// Dtype and layout.
+    pub spec: Spec,
+    data: *mut u8,
+    bytes: usize,
+    lifetime: PhantomData<&'a mut [u8]>,
+}
+
+// SAFETY: a View is a shared borrow of plain bytes.
+unsafe impl Send for View<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for View<'_> {}
+// SAFETY: an Output is an exclusive borrow of plain bytes.
+unsafe impl Send for Output<'_> {}
+// SAFETY: `&Output` gives no access to the bytes.
+unsafe impl Sync for Output<'_> {}
+
+impl<'a> View<'a> {
+    /// A view of a whole buffer.
+    ///
+    /// # Safety
+    /// `data` must be aligned to 64 bytes, valid for `bytes` bytes for `'a`, cover `spec`'s extent, and
+    /// not be written meanwhile but by the in-place output of the same kernel.
+    pub(crate) unsafe fn new(spec: Spec, data: *const u8, bytes: usize) -> View<'a> {
+        View { spec, data, bytes, lifetime: PhantomData }
+    }
+
+    /// The elements of a contiguous input.
+    ///
+    /// # Panics
+    /// If `T` has another size than the dtype or the input is not contiguous (an op that is not
+    /// [`strided`](Op::strided) never sees one).
+    pub fn slice<T: Word>(&self) -> &'a [T] {
+        assert!(self.spec.layout.is_contiguous(), "slice of a strided view");
+        let range = self.spec.layout.offset..self.spec.layout.offset + self.spec.elements();
+        &self.buffer()[range]
+    }
+
+    /// All elements of the underlying buffer, to be indexed by the layout's offset and strides.
+    pub fn buffer<T: Word>(&self) -> &'a [T] {
+        assert_eq!(size_of::<T>(), self.spec.dtype.size(), "element size of {}", self.spec.dtype);
+        // SAFETY: by the contract of `new` the bytes are valid and aligned; ops that may alias
+        // (`in_place`) use `pointer`.
+        unsafe { std::slice::from_raw_parts(self.data.cast(), self.bytes / size_of::<T>()) }
+    }
+
+    /// The buffer's start, for kernels that may write over their input.
+    pub fn pointer(&self) -> *const u8 {
+        self.data
+    }
+}
+
+impl<'a> Output<'a> {
+    /// An output over a whole buffer.
+    ///
+    /// # Safety
+    /// `data` must be aligned to 64 bytes, valid for `spec.bytes()` bytes for `'a` and used by nobody else
+    /// but aliased inputs of the same kernel.
+    pub(crate) unsafe fn new(spec: Spec, data: *mut u8, bytes: usize) -> Output<'a> {
+        Output { spec, data, bytes, lifetime: PhantomData }
+    }
+
+    /// The elements to write.
+    ///
+    /// # Panics
+    /// If `T` has another size than the dtype.
+    pub fn slice<T: Word>(&mut self) -> &mut [T] {
+        assert_eq!(size_of::<T>(), self.spec.dtype.size(), "element size of {}", self.spec.dtype);
+        debug_assert!(self.bytes >= self.spec.bytes());
+        // SAFETY: by the contract of `new` the bytes are valid, aligned and ours alone.
+        unsafe { std::slice::from_raw_parts_mut(self.data.cast(), self.spec.elements()) }
+    }
+
+    /// The buffer's start, for kernels that may write over their input.
+    pub fn pointer(&mut self) -> *mut u8 {
+        self.data
+    }
+}

@@ -1,0 +1,5 @@
+//! Tensors.
+
+/// A tensor.
+#[derive(Clone, Debug)]
+pub struct Tensor;
