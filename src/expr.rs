@@ -1,5 +1,289 @@
-//! Elementwise expressions.
+//! Elementwise expressions: the rows that define elementwise ops, and programs of several rows
+//! that run as one kernel.
 
-/// An elementwise op's row.
-#[derive(Clone, Debug)]
-pub enum Expr {}
+use crate::layout::MAX_RANK;
+use crate::{DType, Layout, Result, Shape, Spec, Tensor};
+use std::fmt;
+
+/// A vectorised loop over a block: reads `n` words of each argument, writes `n` words.
+///
+/// # Safety
+/// Every pointer the row uses must be valid for `n` words, and `out` must not overlap the
+/// arguments.
+pub type Loop = unsafe fn(args: &[*const u32; 3], out: *mut u32, n: usize);
+
+/// The gradients of a row's arguments from (arguments, output, upstream). Shapes are those of the
+/// output: broadcasting has its own gradient.
+pub type RowGradient = fn(&[Tensor], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>>;
+
+/// How a row's output type follows from its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// This many arguments of one dtype, and an output of the same.
+    Map(usize),
+    /// This many arguments of one dtype, and a `Bool` output.
+    Test(usize),
+    /// A `Bool` and two arguments of one dtype; output of that dtype.
+    Select,
+    /// One argument of any dtype; output of this one.
+    Cast(DType),
+}
+
+impl Rule {
+    /// Number of arguments.
+    pub fn arity(self) -> usize {
+        match self {
+            Rule::Map(n) | Rule::Test(n) => n,
+            Rule::Select => 3,
+            Rule::Cast(_) => 1,
+        }
+    }
+}
+
+/// One elementwise op: its name, its WGSL expression, its CPU loops and its gradient.
+pub struct Row {
+    /// The op's name.
+    pub name: &'static str,
+    /// Dtypes and number of arguments.
+    pub rule: Rule,
+    /// WGSL expression in `a`, `b` and `c`, where `{T}` stands for the type of the arguments. May
+    /// call the functions of `shaders/elementwise.wgsl`.
+    pub wgsl: &'static str,
+    /// The loop for float arguments.
+    pub float: Option<Loop>,
+    /// The loop for `i32` arguments.
+    pub int: Option<Loop>,
+    /// The loop for truth values (words of 0 and 1).
+    pub bool: Option<Loop>,
+    /// The gradient.
+    pub gradient: RowGradient,
+}
+
+impl Row {
+    /// The loop for arguments of this dtype; registers of `F16` tensors hold `f32`.
+    pub fn kernel(&self, dtype: DType) -> Option<Loop> {
+        match dtype {
+            DType::F32 | DType::F16 => self.float,
+            DType::I32 => self.int,
+            DType::Bool => self.bool,
+        }
+    }
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A row's CPU loop: `each!(|a: f32, b: f32| -> f32 { a + b })`, compiled for every instruction
+/// set and chosen at run time.
+macro_rules! each {
+    (|$($arg:ident: $type:ty),+| -> $out:ty $body:block) => {{
+        // SAFETY: `Loop`'s contract is exactly that the slices below are valid and disjoint.
+        unsafe fn run(args: &[*const u32; 3], out: *mut u32, n: usize) {
+            let mut position = 0..;
+            $(let $arg = unsafe {
+                std::slice::from_raw_parts(args[position.next().unwrap_or(0)].cast::<$type>(), n)
+            };)+
+            let out = unsafe { std::slice::from_raw_parts_mut(out.cast::<$out>(), n) };
+            pulp::Arch::new().dispatch(|| {
+                for (i, out) in out.iter_mut().enumerate() {
+                    $(let $arg = $arg[i];)+
+                    *out = $body;
+                }
+            });
+        }
+        Some(run as $crate::expr::Loop)
+    }};
+}
+pub(crate) use each;
+
+/// What an elementwise op is made of.
+#[derive(Clone, Copy, Debug)]
+pub enum Expr {
+    /// A row applied to the op's inputs.
+    Row(&'static Row),
+    /// The same value everywhere.
+    Constant(Scalar),
+}
+
+/// A typed constant; its bits are passed to kernels as a parameter, never compiled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scalar {
+    /// Type of the tensors it stands beside.
+    pub dtype: DType,
+    /// The word in a register: for `F16` tensors that of the unrounded `f32`.
+    pub bits: u32,
+}
+
+impl Scalar {
+    /// `value` as a constant of this dtype.
+    pub fn new(value: f64, dtype: DType) -> Scalar {
+        match dtype {
+            DType::F32 | DType::F16 => Scalar { dtype, bits: (value as f32).to_bits() },
+            DType::I32 => Scalar { dtype, bits: value as i32 as u32 },
+            DType::Bool => Scalar { dtype, bits: u32::from(value != 0.0) },
+        }
+    }
+}
+
+/// Where a step's argument comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arg {
+    /// An input tensor.
+    Input(usize),
+    /// A constant.
+    Scalar(usize),
+    /// An earlier step.
+    Step(usize),
+}
+
+/// One row applied to registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// What to compute.
+    pub row: &'static Row,
+    /// Its arguments; the first `row.rule.arity()` count, the others repeat the last.
+    pub args: [Arg; 3],
+    /// Dtype of the arguments (of the second one for `Select`).
+    pub from: DType,
+    /// Dtype of the result.
+    pub to: DType,
+}
+
+/// Several rows evaluated together for each element: the last step is the result. A program
+/// without steps copies its one input or fills with its one scalar.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// Dtypes of the inputs.
+    pub inputs: Vec<DType>,
+    /// Constants.
+    pub scalars: Vec<Scalar>,
+    /// Rows, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Program {
+    /// Where the result is.
+    pub fn result(&self) -> Arg {
+        match (self.steps.len(), self.inputs.len()) {
+            (0, 0) => Arg::Scalar(0),
+            (0, _) => Arg::Input(0),
+            (n, _) => Arg::Step(n - 1),
+        }
+    }
+
+    /// Dtype of the result.
+    pub fn dtype(&self) -> DType {
+        match self.result() {
+            Arg::Input(i) => self.inputs[i],
+            Arg::Scalar(i) => self.scalars[i].dtype,
+            Arg::Step(i) => self.steps[i].to,
+        }
+    }
+
+    /// Appends `other`'s steps, its input `i` being input `inputs[i]` of this program; returns
+    /// where its result is.
+    pub fn append(&mut self, other: &Program, inputs: &[usize]) -> Arg {
+        let (scalars, steps) = (self.scalars.len(), self.steps.len());
+        let moved = |arg: Arg| match arg {
+            Arg::Input(i) => Arg::Input(inputs[i]),
+            Arg::Scalar(i) => Arg::Scalar(i + scalars),
+            Arg::Step(i) => Arg::Step(i + steps),
+        };
+        self.scalars.extend(&other.scalars);
+        self.steps.extend(other.steps.iter().map(|step| Step { args: step.args.map(moved), ..*step }));
+        moved(other.result())
+    }
+
+    /// A register for each step such that a register is free again after its last use, and how many
+    /// registers that takes. A step never writes a register it reads.
+    pub fn registers(&self) -> (Vec<usize>, usize) {
+        let mut last_use: Vec<usize> = (0..self.steps.len()).collect();
+        for (at, step) in self.steps.iter().enumerate() {
+            for arg in &step.args[..step.row.rule.arity()] {
+                if let Arg::Step(used) = *arg {
+                    last_use[used] = at;
+                }
+            }
+        }
+        let mut free_from: Vec<usize> = Vec::new();
+        let registers = (0..self.steps.len())
+            .map(|at| {
+                let register = free_from.iter().position(|&from| from < at).unwrap_or(free_from.len());
+                if register == free_from.len() {
+                    free_from.push(0);
+                }
+                free_from[register] = last_use[at];
+                register
+            })
+            .collect();
+        (registers, free_from.len())
+    }
+}
+
+/// The loops of a kernel over several strided operands: sizes, outermost first, and for each
+/// operand its strides. Size-1 dimensions are dropped and neighbours merged where every operand
+/// allows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loops {
+    /// Sizes.
+    pub dims: Vec<usize>,
+    /// `strides[operand][dimension]`.
+    pub strides: Vec<Vec<isize>>,
+}
+
+impl Loops {
+    /// The loops over `shape` for operands of that shape.
+    pub fn new(shape: &Shape, operands: &[Layout]) -> Loops {
+        let mut dims: Vec<usize> = Vec::with_capacity(MAX_RANK);
+        let mut strides = vec![Vec::with_capacity(MAX_RANK); operands.len()];
+        for (axis, &size) in shape.iter().enumerate() {
+            if size == 1 {
+                continue;
+            }
+            let merges = !dims.is_empty()
+                && operands
+                    .iter()
+                    .zip(&strides)
+                    .all(|(o, s): (_, &Vec<isize>)| s.last() == Some(&(o.strides()[axis] * size as isize)));
+            if merges {
+                *dims.last_mut().expect("dims is not empty") *= size;
+            } else {
+                dims.push(size);
+            }
+            for (operand, strides) in operands.iter().zip(&mut strides) {
+                if merges {
+                    strides.pop();
+                }
+                strides.push(operand.strides()[axis]);
+            }
+        }
+        Loops { dims, strides }
+    }
+}
+
+/// How a kernel reads one operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Element `i` is at `offset + i`.
+    Linear,
+    /// Every element is at `offset`.
+    Single,
+    /// By strides.
+    Strided,
+}
+
+impl Access {
+    /// The cheapest access that reads `spec`.
+    pub fn of(spec: &Spec) -> Access {
+        if spec.layout.strides().iter().zip(spec.shape().iter()).all(|(&s, &d)| s == 0 || d == 1) {
+            Access::Single
+        } else if spec.layout.is_contiguous() {
+            Access::Linear
+        } else {
+            Access::Strided
+        }
+    }
+}

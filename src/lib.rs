@@ -4,14 +4,19 @@
 
 pub mod device;
 mod dtype;
+mod engine;
 mod error;
 pub mod expr;
+mod graph;
 mod layout;
 mod op;
+pub mod ops;
 mod tensor;
 
 pub use dtype::{DType, Element};
+pub use engine::Engine;
 pub use error::{Error, Result};
+pub use graph::{Gradients, eval};
 pub use layout::{INFER, IntoAxes, IntoShape, Layout, MAX_RANK, Shape, Spec};
 pub use op::{Op, Output, View, Word};
-pub use tensor::Tensor;
+pub use tensor::{Operand, Tensor, no_grad};

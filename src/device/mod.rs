@@ -66,6 +66,12 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// The byte alignment at which a kernel's input may start inside a buffer.
     fn alignment(&self) -> usize;
 
+    /// Whether an op that allows [`in_place`](Op::in_place) may be given an input's buffer to write
+    /// its output to.
+    fn in_place(&self) -> bool {
+        false
+    }
+
     /// Whether [`run`](Device::run) has a kernel for this operation on these inputs.
     fn supports(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> bool;
 

@@ -1,5 +1,356 @@
-//! Tensors.
+//! The tensor: a handle to a node of the graph.
 
-/// A tensor.
-#[derive(Clone, Debug)]
-pub struct Tensor;
+mod construct;
+mod operators;
+mod read;
+
+pub use operators::Operand;
+
+use crate::device::{Buffer, DeviceKind};
+use crate::graph::execute;
+use crate::ops::elementwise::cast;
+use crate::{DType, Engine, Error, Layout, Op, Result, Shape, Spec};
+use std::cell::Cell;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Pending nodes in a row before a new one evaluates them.
+const MAX_DEPTH: u32 = 20_000;
+
+/// An n-dimensional array that is computed when it is read.
+///
+/// An operation checks its inputs at once (a mistake is an `Err` at the line that made it) and
+/// records a node; nothing runs until a value is read ([`to_vec`](Tensor::to_vec),
+/// [`item`](Tensor::item)), at [`eval`](crate::eval), or when an optimiser steps. Cloning copies
+/// the handle.
+#[derive(Clone)]
+pub struct Tensor {
+    node: Arc<Node>,
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Tensor({}, {} {}, {:?})",
+            self.node.op.name(),
+            self.dtype(),
+            self.shape(),
+            self.node.engine
+        )
+    }
+}
+
+/// An operation with its inputs and, once computed, its result.
+pub(crate) struct Node {
+    pub id: u64,
+    pub op: Arc<dyn Op>,
+    pub spec: Spec,
+    /// The result is the first input's buffer seen through `spec.layout`.
+    pub view: bool,
+    pub requires_grad: bool,
+    /// Least and greatest value of an index tensor that came from the host.
+    range: Option<(i32, i32)>,
+    /// Pending nodes above this one when it was recorded; 0 if it never had inputs.
+    pub depth: u32,
+    engine: Engine,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub inputs: Vec<Tensor>,
+    pub value: Option<Buffer>,
+    /// Gave up inputs that gradient flowed to: there is no way back through this node.
+    pub released: bool,
+}
+
+impl State {
+    /// Forgets the inputs, and returns them.
+    pub fn release(&mut self) -> Vec<Tensor> {
+        self.released |= self.inputs.iter().any(Tensor::requires_grad);
+        std::mem::take(&mut self.inputs)
+    }
+}
+
+impl Node {
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        // State is replaced whole, so it is consistent even after a panic elsewhere.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Node {
+    /// Frees a chain of nodes without recursion: a million of them must not overflow the stack.
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = std::mem::take(&mut state.inputs);
+        while let Some(tensor) = pending.pop() {
+            if let Some(mut node) = Arc::into_inner(tensor.node) {
+                let state = node.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+                pending.append(&mut state.inputs);
+            }
+        }
+    }
+}
+
+thread_local! {
+    static GRAD: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Runs `body` without recording for gradients: nothing computed inside requires them.
+///
+/// As PyTorch's `torch.no_grad()`; per thread.
+pub fn no_grad<R>(body: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            GRAD.set(self.0);
+        }
+    }
+    let _restore = Restore(GRAD.replace(false));
+    body()
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Tensor {
+    /// Applies an operation, one of Kiln's or your own. All inputs must share an engine.
+    pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
+        let Some(first) = inputs.first() else {
+            return Err(Error::op(op.name(), "an operation without inputs is made by Tensor::generate"));
+        };
+        if inputs.iter().any(|input| !input.node.engine.same(&first.node.engine)) {
+            return Err(Error::op(op.name(), "the inputs belong to different engines"));
+        }
+        if !op.half() && inputs.iter().any(|input| input.dtype() == DType::F16) {
+            return Tensor::apply_widened(op, inputs);
+        }
+        let specs: Vec<Spec> = inputs.iter().map(|input| *input.spec()).collect();
+        let mut spec = op.output(&specs)?;
+        let view = op.view(&specs[0].layout);
+        if let Some(layout) = view {
+            debug_assert_eq!(layout.shape, spec.layout.shape);
+            spec.layout = layout;
+        }
+        let requires_grad = GRAD.get() && spec.dtype.is_float() && inputs.iter().any(|i| i.requires_grad());
+        let depth = 1 + inputs.iter().map(|input| input.pending_depth()).max().unwrap_or(0);
+        let tensor = Tensor::node(Node {
+            id: next_id(),
+            op: Arc::new(op),
+            spec,
+            view: view.is_some(),
+            requires_grad,
+            range: view.and(first.node.range),
+            depth,
+            engine: first.node.engine.clone(),
+            state: Mutex::new(State {
+                inputs: inputs.iter().map(|&t| t.clone()).collect(),
+                value: None,
+                released: false,
+            }),
+        });
+        if depth >= MAX_DEPTH {
+            execute::evaluate(std::slice::from_ref(&tensor), &|_| false)?;
+        }
+        Ok(tensor)
+    }
+
+    /// Half precision is storage: the op runs in `f32`, and its result is narrowed again when
+    /// every float input was narrow.
+    fn apply_widened(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
+        let narrow = inputs.iter().all(|input| input.dtype() != DType::F32);
+        let widened = inputs
+            .iter()
+            .map(|&t| if t.dtype() == DType::F16 { cast(t, DType::F32) } else { Ok(t.clone()) })
+            .collect::<Result<Vec<_>>>()?;
+        let result = Tensor::apply(op, &widened.iter().collect::<Vec<_>>())?;
+        if narrow && result.dtype() == DType::F32 { cast(&result, DType::F16) } else { Ok(result) }
+    }
+
+    /// The result of an operation that has no inputs.
+    pub fn generate(op: impl Op, engine: &Engine) -> Result<Tensor> {
+        let spec = op.output(&[])?;
+        Ok(Tensor::leaf(Arc::new(op), spec, engine, None, None))
+    }
+
+    fn leaf(
+        op: Arc<dyn Op>,
+        spec: Spec,
+        engine: &Engine,
+        value: Option<Buffer>,
+        range: Option<(i32, i32)>,
+    ) -> Tensor {
+        let state = Mutex::new(State { inputs: Vec::new(), value, released: false });
+        Tensor::node(Node {
+            id: next_id(),
+            op,
+            spec,
+            view: false,
+            requires_grad: false,
+            range,
+            depth: 0,
+            engine: engine.clone(),
+            state,
+        })
+    }
+
+    fn node(node: Node) -> Tensor {
+        Tensor { node: Arc::new(node) }
+    }
+
+    /// The same values cut from the graph: no gradient flows back through the result.
+    pub fn detach(&self) -> Tensor {
+        self.alias(false)
+    }
+
+    /// The same values as a leaf of the graph that gradients are computed for, as PyTorch's
+    /// `detach().requires_grad_()`. An error unless the dtype is a float.
+    pub fn variable(&self) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return Err(Error::op("variable", format!("a {} tensor has no gradient", self.dtype())));
+        }
+        Ok(self.alias(true))
+    }
+
+    fn alias(&self, requires_grad: bool) -> Tensor {
+        let value = self.node.state().value.clone();
+        // A computed tensor is shared by its buffer, so that its history can go.
+        let inputs = if value.is_some() { Vec::new() } else { vec![self.clone()] };
+        Tensor::node(Node {
+            id: next_id(),
+            op: Arc::new(Alias),
+            spec: self.node.spec,
+            view: true,
+            requires_grad,
+            range: self.node.range,
+            depth: self.node.depth + 1,
+            engine: self.node.engine.clone(),
+            state: Mutex::new(State { inputs, value, released: false }),
+        })
+    }
+
+    /// The sizes of the dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.node.spec.layout.shape
+    }
+
+    /// The sizes of the dimensions, as a slice.
+    pub fn dims(&self) -> &[usize] {
+        self.shape().dims()
+    }
+
+    /// Size of one dimension; a negative axis counts from the end.
+    pub fn size(&self, axis: isize) -> Result<usize> {
+        Ok(self.dims()[crate::layout::axis("size", axis, self.rank())?])
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.shape().rank()
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape().elements()
+    }
+
+    /// Type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.node.spec.dtype
+    }
+
+    /// Dtype and layout.
+    pub fn spec(&self) -> &Spec {
+        &self.node.spec
+    }
+
+    /// Shape, strides and offset.
+    pub fn layout(&self) -> &Layout {
+        &self.node.spec.layout
+    }
+
+    /// Whether gradients flow to or through this tensor.
+    pub fn requires_grad(&self) -> bool {
+        self.node.requires_grad
+    }
+
+    /// The engine this tensor belongs to.
+    pub fn engine(&self) -> &Engine {
+        &self.node.engine
+    }
+
+    /// Where the value is, once it has been computed.
+    pub fn device_kind(&self) -> Option<DeviceKind> {
+        self.node.state().value.as_ref().map(Buffer::kind)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub(crate) fn from_inner(node: &Arc<Node>) -> Tensor {
+        Tensor { node: node.clone() }
+    }
+
+    /// A number that no other node has.
+    pub(crate) fn id(&self) -> u64 {
+        self.node.id
+    }
+
+    fn pending_depth(&self) -> u32 {
+        if self.node.state().value.is_some() { 0 } else { self.node.depth }
+    }
+
+    /// Checks that every index lies in `0..size`, as far as that is known without waiting for the
+    /// device: always for tensors that came from the host. Kernels check the others.
+    pub(crate) fn check_indices(&self, op: &'static str, what: &str, size: usize) -> Result<()> {
+        let inside = |value: i32| (0..size as i64).contains(&i64::from(value));
+        let Some((least, greatest)) = self.node.range else { return Ok(()) };
+        if self.elements() == 0 || (inside(least) && inside(greatest)) {
+            return Ok(());
+        }
+        // The range is that of the whole host tensor: a view may leave the offending values out.
+        match self.to_vec::<i32>()?.into_iter().find(|&value| !inside(value)) {
+            Some(value) => Err(Error::op(
+                op,
+                format!("{what} {value} is out of range, expected 0 to {}", size.saturating_sub(1)),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The op of leaves that share another tensor's value.
+#[derive(Debug)]
+struct Alias;
+
+impl Op for Alias {
+    fn name(&self) -> &'static str {
+        "detach"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(inputs[0])
+    }
+
+    fn half(&self) -> bool {
+        true
+    }
+
+    fn view(&self, input: &Layout) -> Option<Layout> {
+        Some(*input)
+    }
+
+    fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![None])
+    }
+}

@@ -1,1 +1,102 @@
-//! The CPU device.
+//! The CPU device: plain memory, and kernels that use every core.
+
+mod pool;
+
+use super::{Argument, Buffer, Device, DeviceKind, Download, Memory};
+use crate::op::{Op, Output, View};
+use crate::{Error, Result, Spec};
+use pool::{Block, Pool};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The processor. Work runs at once, on rayon's threads.
+#[derive(Debug)]
+pub struct CpuDevice {
+    name: String,
+    pool: Arc<Pool>,
+}
+
+impl CpuDevice {
+    /// The processor Kiln runs on, with all its cores.
+    pub fn new() -> CpuDevice {
+        let threads = rayon::current_num_threads();
+        CpuDevice { name: format!("CPU ({threads} threads)"), pool: Arc::default() }
+    }
+
+    fn block<'a>(&self, buffer: &'a Buffer) -> Result<&'a Block> {
+        buffer.storage().ok_or_else(|| Error::device(&self.name, "the buffer belongs to another device"))
+    }
+}
+
+impl Default for CpuDevice {
+    fn default() -> CpuDevice {
+        CpuDevice::new()
+    }
+}
+
+impl Device for CpuDevice {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Cpu
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Buffer> {
+        let block = Pool::take(&self.pool, bytes).ok_or_else(|| Error::OutOfMemory {
+            device: self.name.clone(),
+            requested: bytes as u64,
+            in_use: self.memory().live,
+        })?;
+        Ok(Buffer::new(block, DeviceKind::Cpu))
+    }
+
+    fn upload(&self, data: &[u8]) -> Result<Buffer> {
+        let buffer = self.allocate(data.len())?;
+        // SAFETY: the block was just made with at least this many bytes and nobody else has it.
+        unsafe { self.block(&buffer)?.pointer().copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+        Ok(buffer)
+    }
+
+    fn download<'a>(&'a self, buffer: &Buffer, range: Range<usize>) -> Download<'a> {
+        let copy = self.block(buffer).map(|block| block.bytes()[range].to_vec());
+        Box::pin(std::future::ready(copy))
+    }
+
+    fn alignment(&self) -> usize {
+        1
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn supports(&self, _: &dyn Op, _: &[Spec], _: &Spec) -> bool {
+        true
+    }
+
+    fn run(&self, op: &dyn Op, inputs: &[Argument], output: &Argument) -> Result<()> {
+        let views = inputs
+            .iter()
+            .map(|input| {
+                let block = self.block(&input.buffer)?;
+                // SAFETY: blocks are aligned to 64 bytes and live as long as `inputs`; the executor
+                // gives an op one output that only an in-place op may share with an input.
+                Ok(unsafe { View::new(input.spec, block.pointer(), block.bytes().len()) })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let block = self.block(&output.buffer)?;
+        // SAFETY: as above.
+        let mut output = unsafe { Output::new(output.spec, block.pointer(), block.bytes().len()) };
+        op.cpu(&views, &mut output)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn memory(&self) -> Memory {
+        self.pool.memory()
+    }
+}

@@ -1,0 +1,136 @@
+// Template of every elementwise kernel. The part between the two marks is generated from the rows of
+// the ops: bindings, `compute` (one element) and `store` (what one invocation writes). What stands
+// there now, a copy of f32, makes this file valid as it is.
+//
+// params[0]: elements, rank; params[1..3]: sizes of the (merged) dimensions; then for each input its
+// offset and, where it is strided, eight strides; then the constants.
+// import: common
+
+const PARAMS: u32 = 4u;
+@group(0) @binding(0) var<uniform> params: array<vec4<u32>, PARAMS>;
+
+// The place of element i in the input whose offset is params[slot] and whose strides follow.
+fn strided(i: u32, slot: u32) -> u32 {
+    var rest = i;
+    var place = params[slot].x;
+    for (var d = params[0].y; d > 0u; d--) {
+        let axis = d - 1u;
+        let size = params[1u + axis / 4u][axis % 4u];
+        place += (rest % size) * params[slot + 1u + axis / 4u][axis % 4u];
+        rest /= size;
+    }
+    return place;
+}
+
+// Tested by bits: shader compilers may assume that a float is not NaN.
+fn is_nan(a: f32) -> bool {
+    return (bitcast<u32>(a) & 0x7fffffffu) > 0x7f800000u;
+}
+
+fn is_inf(a: f32) -> bool {
+    return (bitcast<u32>(a) & 0x7fffffffu) == 0x7f800000u;
+}
+
+fn nan() -> f32 {
+    var bits = 0x7fc00000u;
+    return bitcast<f32>(bits);
+}
+
+fn inf() -> f32 {
+    var bits = 0x7f800000u;
+    return bitcast<f32>(bits);
+}
+
+// NaN wins, as in PyTorch.
+fn maximum_f32(a: f32, b: f32) -> f32 {
+    if is_nan(a) { return a; }
+    if is_nan(b) { return b; }
+    return max(a, b);
+}
+
+fn minimum_f32(a: f32, b: f32) -> f32 {
+    if is_nan(a) { return a; }
+    if is_nan(b) { return b; }
+    return min(a, b);
+}
+
+// tanh by exp2 overflows in some drivers for large arguments; it is 1 in f32 from 9.02 on. Near 0
+// the series keeps the relative error small.
+fn tanh_f32(a: f32) -> f32 {
+    if is_nan(a) { return a; }
+    if abs(a) < 0.15 {
+        let s = a * a;
+        return a * (1.0 + s * (-0.33333333 + s * (0.13333333 + s * (-0.053968254 + s * 0.021869488))));
+    }
+    let e = exp(2.0 * min(abs(a), 10.0));
+    return sign(a) * (1.0 - 2.0 / (e + 1.0));
+}
+
+// pow for a negative base, where WGSL's is undefined: whole exponents only.
+fn pow_f32(a: f32, b: f32) -> f32 {
+    if b == 0.0 || a == 1.0 { return 1.0; }
+    if is_nan(a) || is_nan(b) { return nan(); }
+    if a > 0.0 { return pow(a, b); }
+    let whole = floor(b) == b;
+    let odd = whole && abs(b) < 16777216.0 && (i32(b) & 1) == 1;
+    if a == 0.0 {
+        let magnitude = select(0.0, inf(), b < 0.0);
+        return select(magnitude, bitcast<f32>(bitcast<u32>(magnitude) | (bitcast<u32>(a) & 0x80000000u)), odd);
+    }
+    if !whole { return nan(); }
+    let magnitude = pow(-a, b);
+    return select(magnitude, -magnitude, odd);
+}
+
+// Abramowitz and Stegun 7.1.26 is too coarse for f32: a Taylor series below 1 and the continued
+// tail above it. Numerical Recipes, erfcc, keeps 1.2e-7 everywhere.
+fn erf_f32(a: f32) -> f32 {
+    if is_nan(a) { return a; }
+    let z = abs(a);
+    if z < 0.5 {
+        let s = a * a;
+        return a * (1.1283791671 + s * (-0.3761263890 + s * (0.1128379167 + s * (-0.0268661706 + s * (0.0052239776 - s * 0.0008548327)))));
+    }
+    let t = 1.0 / (1.0 + 0.5 * z);
+    let p = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806
+        + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
+    let r = 1.0 - t * exp(-z * z + p);
+    return select(-r, r, a >= 0.0);
+}
+
+fn maximum_i32(a: i32, b: i32) -> i32 {
+    return max(a, b);
+}
+
+fn minimum_i32(a: i32, b: i32) -> i32 {
+    return min(a, b);
+}
+
+fn divide_f32(a: f32, b: f32) -> f32 {
+    return a / b;
+}
+
+fn divide_i32(a: i32, b: i32) -> i32 {
+    if b == 0 { return 0; }
+    return a / b;
+}
+
+// begin generated
+@group(0) @binding(1) var<storage, read> in0: array<f32>;
+@group(0) @binding(2) var<storage, read_write> result: array<f32>;
+fn compute(i: u32) -> f32 {
+    return in0[i];
+}
+fn store(i: u32, n: u32) {
+    if i < n { result[i] = compute(i); }
+}
+// end generated
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    store(group_index(group, groups) * 256u + lane, params[0].x);
+}

@@ -1,0 +1,169 @@
+//! The engine: which devices a graph may run on, and the policy that picks one for each op.
+
+use crate::device::cpu::CpuDevice;
+use crate::device::{Device, DeviceKind, Memory};
+use crate::{Error, Op, Result, Spec};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The devices that tensors of one program live on, and the policy that places each operation.
+///
+/// The CPU is always among them: an operation that the GPU has no kernel for runs there and the graph goes
+/// on. Cloning is cheap; tensors can only be combined when they share an engine.
+///
+/// ```
+/// use kiln::{Engine, Tensor};
+/// let engine = Engine::cpu();
+/// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], 3, &engine)?;
+/// assert_eq!(x.mul(&x)?.to_vec::<f32>()?, [1.0, 4.0, 9.0]);
+/// # Ok::<(), kiln::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    cpu: Arc<dyn Device>,
+    gpu: Option<Arc<dyn Device>>,
+    reason: String,
+    /// Held while a graph is evaluated: results are stored and inputs donated by one thread at a
+    /// time.
+    running: Mutex<()>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({})", self.name())
+    }
+}
+
+impl Engine {
+    /// The engine that a name asks for:
+    ///
+    /// | name | device |
+    /// |---|---|
+    /// | `auto` | the best real GPU if there is one, else the CPU |
+    /// | `cpu` | the CPU |
+    /// | `gpu` | the best GPU, a software one if there is no other |
+    /// | a number or a part of a name | that adapter of [`adapters`](crate::device::gpu::adapters) |
+    ///
+    /// An error names what was found when nothing fits.
+    pub fn new(name: &str) -> Result<Engine> {
+        match name {
+            "cpu" => Ok(Engine::cpu_because("asked for by name")),
+            "auto" => Ok(Engine::auto()),
+            _ => Engine::gpu_named(name),
+        }
+    }
+
+    /// [`Engine::new`] with the value of the environment variable `KILN_DEVICE`, `auto` where it
+    /// is not set.
+    pub fn from_env() -> Result<Engine> {
+        match std::env::var("KILN_DEVICE") {
+            Ok(name) if !name.is_empty() => Engine::new(&name),
+            _ => Ok(Engine::auto()),
+        }
+    }
+
+    /// The CPU alone.
+    pub fn cpu() -> Engine {
+        Engine::cpu_because("asked for by name")
+    }
+
+    fn cpu_because(reason: impl Into<String>) -> Engine {
+        Engine::with_devices(None, reason)
+    }
+
+    /// The CPU, and a device of your own that is preferred wherever it has a kernel.
+    pub fn with_devices(gpu: Option<Arc<dyn Device>>, reason: impl Into<String>) -> Engine {
+        let cpu = Arc::new(CpuDevice::new());
+        Engine(Arc::new(Inner { cpu, gpu, reason: reason.into(), running: Mutex::new(()) }))
+    }
+
+    /// The best real GPU if there is one, else the CPU. A software GPU is slower than the CPU it runs
+    /// on, so it is never chosen here.
+    #[cfg(feature = "gpu")]
+    pub fn auto() -> Engine {
+        use crate::device::gpu::{GpuDevice, Selector};
+        match GpuDevice::open(&Selector::Best) {
+            Ok(gpu) => Engine::with_devices(Some(Arc::new(gpu)), "a GPU was found"),
+            Err(error) => Engine::cpu_because(error.to_string()),
+        }
+    }
+
+    /// The CPU: this build has no GPU support.
+    #[cfg(not(feature = "gpu"))]
+    pub fn auto() -> Engine {
+        Engine::cpu_because("built without the `gpu` feature")
+    }
+
+    #[cfg(feature = "gpu")]
+    fn gpu_named(name: &str) -> Result<Engine> {
+        use crate::device::gpu::{GpuDevice, Selector};
+        let selector = if name == "gpu" { Selector::Any } else { Selector::Named(name.to_string()) };
+        Ok(Engine::with_devices(Some(Arc::new(GpuDevice::open(&selector)?)), "asked for by name"))
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    fn gpu_named(name: &str) -> Result<Engine> {
+        Err(Error::NoDevice { asked: name.into(), message: "built without the `gpu` feature".into() })
+    }
+
+    /// Runs on a wgpu device and queue that the program already has.
+    #[cfg(feature = "gpu")]
+    pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Engine {
+        let gpu = crate::device::gpu::GpuDevice::from_wgpu(info, device, queue);
+        Engine::with_devices(Some(Arc::new(gpu)), "given by the program")
+    }
+
+    /// Name of the device that does the work.
+    pub fn name(&self) -> &str {
+        self.main().name()
+    }
+
+    /// Why this device was chosen.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// What kind of device does the work.
+    pub fn kind(&self) -> DeviceKind {
+        self.main().kind()
+    }
+
+    /// Waits until all work given to the devices is done.
+    pub fn synchronize(&self) -> Result<()> {
+        self.0.gpu.as_ref().map_or(Ok(()), |gpu| gpu.synchronize())
+    }
+
+    /// Memory in use on the device that does the work.
+    pub fn memory(&self) -> Memory {
+        self.main().memory()
+    }
+
+    /// The device that new tensors are made on and that runs what it has kernels for.
+    pub(crate) fn main(&self) -> &Arc<dyn Device> {
+        self.0.gpu.as_ref().unwrap_or(&self.0.cpu)
+    }
+
+    /// The device that runs this op: the GPU where it has a kernel, else the CPU.
+    pub(crate) fn place(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> &Arc<dyn Device> {
+        match &self.0.gpu {
+            Some(gpu) if gpu.supports(op, inputs, output) => gpu,
+            _ => &self.0.cpu,
+        }
+    }
+
+    /// The device of this engine that holds buffers of `kind`.
+    pub(crate) fn holder(&self, kind: DeviceKind) -> &Arc<dyn Device> {
+        if kind == DeviceKind::Cpu { &self.0.cpu } else { self.main() }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
+        // The lock guards no data of its own: after a panic elsewhere there is nothing to repair.
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn same(&self, other: &Engine) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

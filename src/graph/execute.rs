@@ -1,0 +1,218 @@
+//! Runs what is pending: order, memory, device by device.
+
+use super::fuse::{Task, tasks};
+use crate::device::{Argument, Buffer, Device};
+use crate::ops::fused::Fused;
+use crate::tensor::Node;
+use crate::{Error, Op, Result, Spec, Tensor};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A node in a graph being run; inputs are item numbers, always lower than the item's own.
+pub(super) struct Item {
+    pub node: Arc<Node>,
+    pub inputs: Vec<usize>,
+    /// Has no value yet.
+    pub pending: bool,
+    /// Its value is asked for, or somebody outside this graph holds a handle to it.
+    pub keep: bool,
+    /// The item whose buffer holds its value: itself, unless it is a view.
+    pub root: usize,
+}
+
+/// Computes `targets`.
+///
+/// Nodes forget their inputs where no gradient can flow through them any more, or where
+/// `finished` says so of a node number; then values that nobody holds live only until their last
+/// use. A differentiable node that keeps its history keeps its value too, for a later `backward`.
+pub(crate) fn evaluate(targets: &[Tensor], finished: &dyn Fn(u64) -> bool) -> Result<()> {
+    let pending = |t: &Tensor| t.inner().state().value.is_none();
+    let mut by_engine: Vec<&Tensor> = Vec::new();
+    for target in targets.iter().filter(|target| pending(target)) {
+        if !by_engine.iter().any(|other| other.engine().same(target.engine())) {
+            by_engine.push(target);
+        }
+    }
+    for first in by_engine {
+        let engine = first.engine();
+        let _running = engine.lock();
+        let targets: Vec<&Tensor> = targets.iter().filter(|t| t.engine().same(engine)).collect();
+        let items = collect(&targets, finished)?;
+        let tasks = tasks(&items);
+        let mut run = Run::new(&items, &tasks);
+        let result = tasks.iter().enumerate().try_for_each(|(at, task)| run.task(at, task));
+        run.settle();
+        result?;
+    }
+    Ok(())
+}
+
+/// The pending graph below `targets` in the order of recording, its history released.
+fn collect(targets: &[&Tensor], finished: &dyn Fn(u64) -> bool) -> Result<Vec<Item>> {
+    let mut nodes: Vec<(Arc<Node>, Option<Vec<u64>>)> = Vec::new();
+    let mut seen: HashMap<u64, usize> = HashMap::new();
+    let mut stack: Vec<Arc<Node>> = targets.iter().map(|target| target.inner().clone()).collect();
+    while let Some(node) = stack.pop() {
+        if seen.insert(node.id, 0).is_some() {
+            continue;
+        }
+        let mut state = node.state();
+        let inputs = if state.value.is_some() {
+            None
+        } else {
+            if state.inputs.is_empty() && node.depth > 0 {
+                let message = "the value was dropped and its inputs were released by an optimiser step";
+                return Err(Error::op(node.op.name(), message));
+            }
+            let inputs: Vec<u64> = state.inputs.iter().map(Tensor::id).collect();
+            stack.extend(state.inputs.iter().map(|input| input.inner().clone()));
+            if finished(node.id) || !state.inputs.iter().any(Tensor::requires_grad) {
+                drop(state.release());
+            }
+            Some(inputs)
+        };
+        drop(state);
+        nodes.push((node, inputs));
+    }
+    nodes.sort_unstable_by_key(|(node, _)| node.id);
+    for (at, (node, _)) in nodes.iter().enumerate() {
+        seen.insert(node.id, at);
+    }
+    let mut items: Vec<Item> = Vec::with_capacity(nodes.len());
+    for (at, (node, inputs)) in nodes.into_iter().enumerate() {
+        let pending = inputs.is_some();
+        let inputs: Vec<usize> = inputs.unwrap_or_default().iter().map(|id| seen[id]).collect();
+        let root = if pending && node.view { items[inputs[0]].root } else { at };
+        items.push(Item { keep: Arc::strong_count(&node) > 1, node, inputs, pending, root });
+    }
+    for target in targets {
+        items[seen[&target.id()]].keep = true;
+    }
+    Ok(items)
+}
+
+/// The values of a graph while it runs.
+struct Run<'a> {
+    items: &'a [Item],
+    /// The buffer of each root item that has one.
+    buffers: Vec<Option<Buffer>>,
+    /// Copies of buffers on another device than the one that made them.
+    copies: HashMap<usize, Buffer>,
+    /// The last task that reads each item; none for kept ones, which are never dropped.
+    last_use: Vec<Option<usize>>,
+}
+
+impl<'a> Run<'a> {
+    fn new(items: &'a [Item], tasks: &[Task]) -> Run<'a> {
+        let mut last_use = vec![None; items.len()];
+        for (at, task) in tasks.iter().enumerate() {
+            for &(root, _) in &task.inputs {
+                last_use[root] = Some(at);
+            }
+        }
+        for item in items.iter().filter(|item| item.keep) {
+            last_use[item.root] = None;
+        }
+        let buffers = items
+            .iter()
+            .map(|item| {
+                let mut state = item.node.state();
+                // A value that only this graph holds is taken, so that it can be donated.
+                if item.keep { state.value.clone() } else { state.value.take() }
+            })
+            .collect();
+        Run { items, buffers, copies: HashMap::new(), last_use }
+    }
+
+    fn task(&mut self, at: usize, task: &Task) -> Result<()> {
+        let item = &self.items[task.output];
+        let spec = item.node.spec;
+        let specs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
+        let device = item.node.engine().place(&*task.op, &specs, &spec).clone();
+        let mut arguments = task
+            .inputs
+            .iter()
+            .map(|&(root, spec)| self.argument(root, spec, &*task.op, &*device))
+            .collect::<Result<Vec<_>>>()?;
+        for &(root, _) in &task.inputs {
+            if self.last_use[root] == Some(at) {
+                self.buffers[root] = None;
+                self.copies.remove(&root);
+            }
+        }
+        let donor = device
+            .in_place()
+            .then(|| arguments.iter().position(|input| donates(&*task.op, input, &arguments, &spec)));
+        let buffer = match donor.flatten() {
+            Some(donor) => arguments[donor].buffer.clone(),
+            None => device.allocate(spec.bytes())?,
+        };
+        let output = Argument { buffer, spec };
+        if spec.elements() > 0 {
+            device.run(&*task.op, &arguments, &output)?;
+        }
+        arguments.clear();
+        self.buffers[task.output] = Some(output.buffer);
+        Ok(())
+    }
+
+    /// An input as the device and the op want it: there, and contiguous unless the op takes strides.
+    fn argument(&mut self, root: usize, spec: Spec, op: &dyn Op, device: &dyn Device) -> Result<Argument> {
+        let missing = || Error::op(op.name(), "an input was lost to an earlier error");
+        let mut buffer = self.buffers[root].clone().ok_or_else(missing)?;
+        if buffer.kind() != device.kind() {
+            buffer = match self.copies.get(&root) {
+                Some(copy) => copy.clone(),
+                None => {
+                    let from = self.items[root].node.engine().holder(buffer.kind());
+                    // Buffers may be larger than the tensor; views never reach past the root's own
+                    // extent.
+                    let root_spec = self.items[root].node.spec;
+                    let end = root_spec.layout.extent().end.max(spec.layout.extent().end);
+                    let bytes = pollster::block_on(from.download(&buffer, 0..end * spec.dtype.size()))?;
+                    let copy = device.upload(&bytes)?;
+                    self.copies.insert(root, copy.clone());
+                    copy
+                }
+            };
+        }
+        let argument = Argument { buffer, spec };
+        let aligned = (spec.layout.offset * spec.dtype.size()).is_multiple_of(device.alignment());
+        if op.strided() || spec.elements() == 0 || (spec.layout.is_contiguous() && aligned) {
+            return Ok(argument);
+        }
+        let copy = Fused::copy(&spec);
+        let spec = copy.output(&[])?;
+        let output = Argument { buffer: device.allocate(spec.bytes())?, spec };
+        device.run(&copy, &[argument], &output)?;
+        Ok(output)
+    }
+
+    /// Gives the nodes their values; after an error, what was not computed gets its inputs back.
+    fn settle(mut self) {
+        for (at, item) in self.items.iter().enumerate() {
+            let value =
+                if item.root == at { self.buffers[at].clone() } else { self.buffers[item.root].clone() };
+            let mut state = item.node.state();
+            if !item.pending {
+                state.value = state.value.take().or(value);
+            } else if item.keep && value.is_some() {
+                state.value = value;
+            } else if item.keep {
+                state.inputs = item.inputs.iter().map(|&i| Tensor::from_inner(&self.items[i].node)).collect();
+                state.released = false;
+            }
+        }
+        self.buffers.clear();
+    }
+}
+
+/// Whether the output can be written over this input.
+fn donates(op: &dyn Op, input: &Argument, all: &[Argument], output: &Spec) -> bool {
+    let position = all.iter().position(|other| std::ptr::eq(other, input)).unwrap_or(0);
+    // Held by this argument alone: neither another input, nor a kept value, nor a view.
+    op.in_place(position)
+        && input.buffer.is_unique()
+        && input.spec.layout == output.layout
+        && input.spec.dtype.size() == output.dtype.size()
+}

@@ -1,0 +1,133 @@
+//! Reverse-mode differentiation: a walk over the recorded graph that names no operation.
+
+use crate::tensor::no_grad;
+use crate::{Error, Result, Tensor};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// The gradients of a scalar by tensor, from [`Tensor::backward`].
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    loss: Tensor,
+    by_id: HashMap<u64, Tensor>,
+    /// The nodes that gradient flowed through: an optimiser step ends their history.
+    visited: Arc<HashSet<u64>>,
+}
+
+impl Gradients {
+    /// The gradient of a leaf (a tensor from [`Tensor::variable`], such as a parameter), of its
+    /// shape; `None` where the scalar does not depend on it.
+    pub fn get(&self, tensor: &Tensor) -> Option<&Tensor> {
+        self.by_id.get(&tensor.id())
+    }
+
+    /// Replaces a gradient, as clipping does.
+    pub fn set(&mut self, tensor: &Tensor, gradient: Tensor) {
+        self.by_id.insert(tensor.id(), gradient);
+    }
+
+    /// Computes `targets` and the loss, and forgets how the loss was computed: its value stays,
+    /// the activations go, and parameters can be updated in place. Optimisers end a step so.
+    pub fn finish(self, targets: &[Tensor]) -> Result<()> {
+        let mut targets = targets.to_vec();
+        targets.push(self.loss.clone());
+        drop(self.by_id);
+        super::execute::evaluate(&targets, &|id| self.visited.contains(&id))?;
+        // What had been computed before (a loss that was read early) was not part of that.
+        let mut stack = vec![self.loss];
+        while let Some(tensor) = stack.pop() {
+            if self.visited.contains(&tensor.id()) {
+                stack.extend(tensor.inner().state().release());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tensor {
+    /// The gradients of this scalar with respect to every leaf it was computed from.
+    ///
+    /// Only records nodes: the gradients are computed when they are read or when an optimiser
+    /// steps. They are not differentiable themselves; [`grad`](Tensor::grad) gives such. An error
+    /// unless the tensor has one element and depends on a leaf that requires gradients.
+    ///
+    /// ```
+    /// use kiln::{Engine, Tensor};
+    /// let x = Tensor::from_slice(&[1.0f32, 2.0], 2, &Engine::cpu())?.variable()?;
+    /// let gradients = x.mul(&x)?.sum(.., false)?.backward()?;
+    /// assert_eq!(gradients.get(&x).unwrap().to_vec::<f32>()?, [2.0, 4.0]);
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    pub fn backward(&self) -> Result<Gradients> {
+        let (by_id, visited) = no_grad(|| walk(self, None))?;
+        Ok(Gradients { loss: self.clone(), by_id, visited: Arc::new(visited) })
+    }
+
+    /// The gradients of this scalar with respect to `inputs` (leaves or not), zeros where it does not
+    /// depend on one. They are differentiable in turn, as with PyTorch's `create_graph=True`.
+    pub fn grad(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let (mut by_id, _) = walk(self, Some(inputs))?;
+        inputs.iter().map(|input| by_id.remove(&input.id()).map_or_else(|| input.zeros_like(), Ok)).collect()
+    }
+}
+
+/// Gradients of the leaves (or of `wanted`), and the nodes visited.
+fn walk(loss: &Tensor, wanted: Option<&[&Tensor]>) -> Result<(HashMap<u64, Tensor>, HashSet<u64>)> {
+    if loss.elements() != 1 {
+        return Err(Error::op("backward", format!("the loss has shape {}, not one element", loss.shape())));
+    }
+    if !loss.requires_grad() {
+        return Err(Error::op("backward", "nothing the loss was computed from requires gradients"));
+    }
+    let wanted: Option<HashSet<u64>> = wanted.map(|inputs| inputs.iter().map(|t| t.id()).collect());
+    let mut visited = HashSet::new();
+    let mut order = Vec::new();
+    let mut stack = vec![loss.clone()];
+    while let Some(tensor) = stack.pop() {
+        if visited.insert(tensor.id()) {
+            stack.extend(inputs_of(&tensor)?.into_iter().filter(Tensor::requires_grad));
+            order.push(tensor);
+        }
+    }
+    // Numbers grow in the order of recording, so every node comes after all that use it.
+    order.sort_unstable_by_key(|tensor| std::cmp::Reverse(tensor.id()));
+
+    let mut gradients = HashMap::from([(loss.id(), loss.ones_like()?)]);
+    for tensor in order {
+        let Some(upstream) = gradients.get(&tensor.id()).cloned() else { continue };
+        let inputs = inputs_of(&tensor)?;
+        let leaf = !inputs.iter().any(Tensor::requires_grad);
+        if wanted.as_ref().map_or(!leaf, |wanted| !wanted.contains(&tensor.id())) {
+            gradients.remove(&tensor.id());
+        }
+        if leaf {
+            continue;
+        }
+        let op = &tensor.inner().op;
+        let found = op.gradient(&inputs, &tensor, &upstream)?;
+        for (input, gradient) in inputs.iter().zip(found) {
+            let Some(gradient) = gradient.filter(|_| input.requires_grad()) else { continue };
+            if gradient.shape() != input.shape() || gradient.dtype() != input.dtype() {
+                let (given, wanted) = (gradient.spec(), input.spec());
+                return Err(Error::op(op.name(), format!("gradient {given:?} for an input {wanted:?}")));
+            }
+            let sum = match gradients.remove(&input.id()) {
+                Some(other) => other.add(&gradient)?,
+                None => gradient,
+            };
+            gradients.insert(input.id(), sum);
+        }
+    }
+    Ok((gradients, visited))
+}
+
+fn inputs_of(tensor: &Tensor) -> Result<Vec<Tensor>> {
+    let state = tensor.inner().state();
+    if state.released && tensor.requires_grad() {
+        return Err(Error::op(
+            "backward",
+            "the graph was released by an optimiser step; compute the loss again before another backward",
+        ));
+    }
+    Ok(state.inputs.clone())
+}

@@ -1,0 +1,205 @@
+//! Functions of one tensor.
+
+use super::{no_gradient, unary_methods};
+use crate::expr::{Row, Rule, each};
+use crate::{Operand, Result, Tensor};
+
+pub(super) const ROWS: &[&Row] = &[
+    &NEG,
+    &ABS,
+    &SIGN,
+    &EXP,
+    &LOG,
+    &SQRT,
+    &RSQRT,
+    &RECIPROCAL,
+    &SQUARE,
+    &SIN,
+    &COS,
+    &TANH,
+    &ERF,
+    &FLOOR,
+    &CEIL,
+    &ROUND,
+    &ISNAN,
+    &ISINF,
+    &ISFINITE,
+    &CLAMP,
+];
+
+unary_methods! {
+    /// The negative.
+    neg => NEG;
+    /// The absolute value; gradient 0 at 0.
+    abs => ABS;
+    /// -1, 0 or 1. Gradient 0.
+    sign => SIGN;
+    /// e to the power of each element.
+    exp => EXP;
+    /// The natural logarithm.
+    log => LOG;
+    /// The square root.
+    sqrt => SQRT;
+    /// One over the square root.
+    rsqrt => RSQRT;
+    /// One over each element.
+    reciprocal => RECIPROCAL;
+    /// Each element times itself.
+    square => SQUARE;
+    /// The sine, of radians.
+    sin => SIN;
+    /// The cosine, of radians.
+    cos => COS;
+    /// The hyperbolic tangent.
+    tanh => TANH;
+    /// The error function.
+    erf => ERF;
+    /// The next whole number below. Gradient 0.
+    floor => FLOOR;
+    /// The next whole number above. Gradient 0.
+    ceil => CEIL;
+    /// The nearest whole number, halves to even. Gradient 0.
+    round => ROUND;
+    /// Where an element is NaN, as `Bool`.
+    isnan => ISNAN;
+    /// Where an element is infinite, as `Bool`.
+    isinf => ISINF;
+    /// Where an element is neither NaN nor infinite, as `Bool`.
+    isfinite => ISFINITE;
+}
+
+impl Tensor {
+    /// Elements below `min` become `min`, those above `max` become `max`; no gradient flows to them.
+    pub fn clamp<'a>(&self, min: impl Into<Operand<'a>>, max: impl Into<Operand<'a>>) -> Result<Tensor> {
+        super::record(&CLAMP, self, &[min.into(), max.into()])
+    }
+}
+
+macro_rules! float {
+    ($row:ident, $name:literal, $wgsl:literal, |$a:ident| $value:expr, $gradient:expr) => {
+        static $row: Row = Row {
+            name: $name,
+            rule: Rule::Map(1),
+            wgsl: $wgsl,
+            float: each!(|$a: f32| -> f32 { $value }),
+            int: None,
+            bool: None,
+            gradient: $gradient,
+        };
+    };
+}
+
+static NEG: Row = Row {
+    name: "neg",
+    rule: Rule::Map(1),
+    wgsl: "-a",
+    float: each!(|a: f32| -> f32 { -a }),
+    int: each!(|a: i32| -> i32 { a.wrapping_neg() }),
+    bool: None,
+    gradient: |_, _, g| Ok(vec![Some(g.neg()?)]),
+};
+
+static ABS: Row = Row {
+    name: "abs",
+    rule: Rule::Map(1),
+    wgsl: "abs(a)",
+    float: each!(|a: f32| -> f32 { a.abs() }),
+    int: each!(|a: i32| -> i32 { a.wrapping_abs() }),
+    bool: None,
+    gradient: |x, _, g| Ok(vec![Some(g.mul(&x[0].sign()?)?)]),
+};
+
+static SIGN: Row = Row {
+    name: "sign",
+    rule: Rule::Map(1),
+    wgsl: "sign(a)",
+    float: each!(|a: f32| -> f32 { f32::from(i8::from(a > 0.0) - i8::from(a < 0.0)) }),
+    int: each!(|a: i32| -> i32 { a.signum() }),
+    bool: None,
+    gradient: no_gradient,
+};
+
+float!(EXP, "exp", "exp(a)", |a| a.exp(), |_, y, g| Ok(vec![Some(g.mul(y)?)]));
+float!(LOG, "log", "log(a)", |a| a.ln(), |x, _, g| Ok(vec![Some(g.div(&x[0])?)]));
+float!(SQRT, "sqrt", "sqrt(a)", |a| a.sqrt(), |_, y, g| Ok(vec![Some(g.div(&y.mul(2.0)?)?)]));
+float!(RSQRT, "rsqrt", "1.0 / sqrt(a)", |a| 1.0 / a.sqrt(), |_, y, g| {
+    Ok(vec![Some(g.mul(&y.mul(y)?.mul(y)?.mul(-0.5)?)?)])
+});
+float!(RECIPROCAL, "reciprocal", "1.0 / a", |a| 1.0 / a, |_, y, g| Ok(vec![Some(g.mul(&y.mul(y)?.neg()?)?)]));
+float!(SQUARE, "square", "a * a", |a| a * a, |x, _, g| Ok(vec![Some(g.mul(&x[0].mul(2.0)?)?)]));
+float!(SIN, "sin", "sin(a)", |a| a.sin(), |x, _, g| Ok(vec![Some(g.mul(&x[0].cos()?)?)]));
+float!(COS, "cos", "cos(a)", |a| a.cos(), |x, _, g| Ok(vec![Some(g.mul(&x[0].sin()?.neg()?)?)]));
+float!(TANH, "tanh", "tanh_f32(a)", |a| a.tanh(), |_, y, g| { Ok(vec![Some(g.sub(&g.mul(&y.mul(y)?)?)?)]) });
+float!(ERF, "erf", "erf_f32(a)", |a| erf(a), |x, _, g| {
+    Ok(vec![Some(g.mul(&x[0].square()?.neg()?.exp()?.mul(std::f64::consts::FRAC_2_SQRT_PI)?)?)])
+});
+float!(FLOOR, "floor", "floor(a)", |a| a.floor(), no_gradient);
+float!(CEIL, "ceil", "ceil(a)", |a| a.ceil(), no_gradient);
+float!(ROUND, "round", "round(a)", |a| a.round_ties_even(), no_gradient);
+
+/// W. J. Cody's split, with the tail by Numerical Recipes' erfcc (1.2e-7 everywhere).
+fn erf(a: f32) -> f32 {
+    let (a, z) = (f64::from(a), f64::from(a).abs());
+    if z < 0.5 {
+        let s = a * a;
+        let series = [
+            1.128_379_167_095_512_6,
+            -0.376_126_389_031_837_5,
+            0.112_837_916_709_551_26,
+            -0.026_866_170_645_131_25,
+            0.005_223_977_625_442_187,
+            -0.000_854_832_702_345_085_2,
+            0.000_120_553_329_817_896_6,
+        ];
+        return (a * series.iter().rev().fold(0.0, |sum, c| sum * s + c)) as f32;
+    }
+    let t = 1.0 / (1.0 + 0.5 * z);
+    let tail = [
+        -1.265_512_23,
+        1.000_023_68,
+        0.374_091_96,
+        0.096_784_18,
+        -0.186_288_06,
+        0.278_868_07,
+        -1.135_203_98,
+        1.488_515_87,
+        -0.822_152_23,
+        0.170_872_77,
+    ];
+    let r = 1.0 - t * (-z * z + tail.iter().rev().fold(0.0, |sum, c| sum * t + c)).exp();
+    (if a.is_nan() { a } else { r.copysign(a) }) as f32
+}
+
+macro_rules! test {
+    ($row:ident, $name:literal, $wgsl:literal, |$a:ident| $test:expr) => {
+        static $row: Row = Row {
+            name: $name,
+            rule: Rule::Test(1),
+            wgsl: $wgsl,
+            float: each!(|$a: f32| -> u32 { u32::from($test) }),
+            int: None,
+            bool: None,
+            gradient: no_gradient,
+        };
+    };
+}
+
+test!(ISNAN, "isnan", "is_nan(a)", |a| a.is_nan());
+test!(ISINF, "isinf", "is_inf(a)", |a| a.is_infinite());
+test!(ISFINITE, "isfinite", "!is_nan(a) && !is_inf(a)", |a| a.is_finite());
+
+static CLAMP: Row = Row {
+    name: "clamp",
+    rule: Rule::Map(3),
+    wgsl: "minimum_{T}(maximum_{T}(a, b), c)",
+    float: each!(|a: f32, b: f32, c: f32| -> f32 {
+        let low = if a < b { b } else { a };
+        if low > c { c } else { low }
+    }),
+    int: each!(|a: i32, b: i32, c: i32| -> i32 { a.max(b).min(c) }),
+    bool: None,
+    gradient: |x, _, g| {
+        let inside = x[0].ge(&x[1])?.logical_and(&x[0].le(&x[2])?)?;
+        Ok(vec![Some(inside.where_(g, 0.0)?), None, None])
+    },
+};

@@ -1,0 +1,375 @@
+//! One kernel for a run of elementwise ops.
+//!
+//! On the CPU the program runs block by block: a block of every register stays in the first-level
+//! cache, and each row is one vectorised loop. On the GPU the rows' WGSL expressions are written out
+//! into the template `shaders/elementwise.wgsl`.
+
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::expr::{Access, Arg, Loops, Program};
+use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use half::f16;
+use rayon::prelude::*;
+use std::fmt::Write;
+
+/// Words in a block of a register.
+const BLOCK: usize = 1024;
+/// Elements that are worth a thread of their own.
+const PARALLEL: usize = 16 * BLOCK;
+/// Invocations in a workgroup; that of the template.
+const GROUP: usize = 256;
+
+/// A program over tensors of one shape (inputs may be broadcast views).
+#[derive(Debug)]
+pub(crate) struct Fused {
+    pub program: Program,
+    pub shape: Shape,
+    /// Dtype of the output: the program's, or `F16` to narrow its `F32`.
+    pub dtype: DType,
+}
+
+impl Fused {
+    /// The copy of a tensor into row-major order.
+    pub fn copy(spec: &Spec) -> Fused {
+        let program = Program { inputs: vec![spec.dtype], ..Program::default() };
+        Fused { program, shape: *spec.shape(), dtype: spec.dtype }
+    }
+}
+
+impl Op for Fused {
+    fn name(&self) -> &'static str {
+        match self.program.steps.as_slice() {
+            [] => "copy",
+            [step] => step.row.name,
+            _ => "fused",
+        }
+    }
+
+    fn output(&self, _: &[Spec]) -> Result<Spec> {
+        Ok(Spec::new(self.dtype, self.shape))
+    }
+
+    fn strided(&self) -> bool {
+        true
+    }
+
+    fn half(&self) -> bool {
+        true
+    }
+
+    fn in_place(&self, _: usize) -> bool {
+        true
+    }
+
+    fn flops(&self, _: &[Spec], output: &Spec) -> u64 {
+        (output.elements() * self.program.steps.len().max(1)) as u64
+    }
+
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        let kernel = Blocks::new(self, inputs, output);
+        let elements = self.shape.elements();
+        let blocks = |range: std::ops::Range<usize>| {
+            let mut memory = vec![0u32; kernel.words()];
+            for start in range.step_by(BLOCK) {
+                kernel.run(start, BLOCK.min(elements - start), &mut memory);
+            }
+        };
+        if elements < 2 * PARALLEL {
+            blocks(0..elements);
+        } else {
+            let share =
+                elements.div_ceil(rayon::current_num_threads() * 4).next_multiple_of(BLOCK).max(PARALLEL);
+            (0..elements.div_ceil(share))
+                .into_par_iter()
+                .for_each(|i| blocks(i * share..elements.min((i + 1) * share)));
+        }
+        Ok(())
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        if inputs.len() + 1 > caps.storage_buffers as usize {
+            return None;
+        }
+        let (body, params) = self.wgsl(inputs).ok()?;
+        let template = include_str!("../../shaders/elementwise.wgsl");
+        let (head, rest) = template.split_once("// begin generated")?;
+        let (_, tail) = rest.split_once("// end generated")?;
+        // An F16 invocation writes a word of two elements.
+        let invocations =
+            if self.dtype == DType::F16 { output.elements().div_ceil(2) } else { output.elements() };
+        Some(Plan::one(Kernel {
+            shader: Shader { source: format!("{head}{body}{tail}").into(), name: body.into() },
+            constants: vec![("PARAMS", format!("{}u", params.len() / 4).into())],
+            bindings: (0..inputs.len()).map(Binding::Input).chain([Binding::Output]).collect(),
+            params,
+            groups: Kernel::fold(invocations.div_ceil(GROUP), caps),
+        }))
+    }
+
+    fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Err(Error::op("fused", "is made by the scheduler and has no gradient of its own"))
+    }
+}
+
+fn wgsl_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::I32 => "i32",
+        DType::F16 | DType::Bool => "u32",
+    }
+}
+
+fn register_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 | DType::F16 => "f32",
+        DType::I32 => "i32",
+        DType::Bool => "bool",
+    }
+}
+
+impl Fused {
+    /// The declarations and the function `compute` for the template, and the uniform's words.
+    fn wgsl(&self, inputs: &[Spec]) -> Result<(String, Vec<u32>), std::fmt::Error> {
+        let layouts: Vec<_> = inputs.iter().map(|spec| spec.layout).collect();
+        let strided = inputs.iter().any(|spec| Access::of(spec) == Access::Strided);
+        let loops = if strided { Loops::new(&self.shape, &layouts) } else { Loops::new(&self.shape, &[]) };
+        let mut params = vec![self.shape.elements() as u32, loops.dims.len() as u32, 0, 0];
+        let eight = |params: &mut Vec<u32>, words: &mut dyn Iterator<Item = u32>| {
+            params.extend(words.chain(std::iter::repeat(0)).take(8));
+        };
+        eight(&mut params, &mut loops.dims.iter().map(|&d| d as u32));
+
+        let mut code = String::new();
+        for (i, spec) in inputs.iter().enumerate() {
+            let (binding, kind) = (i + 1, wgsl_type(spec.dtype));
+            writeln!(code, "@group(0) @binding({binding}) var<storage, read> in{i}: array<{kind}>;")?;
+        }
+        let (binding, kind) = (inputs.len() + 1, wgsl_type(self.dtype));
+        writeln!(code, "@group(0) @binding({binding}) var<storage, read_write> result: array<{kind}>;")?;
+        writeln!(code, "fn compute(i: u32) -> {} {{", register_type(self.program.dtype()))?;
+        for (i, spec) in inputs.iter().enumerate() {
+            let slot = params.len() / 4;
+            params.extend([spec.layout.offset as u32, 0, 0, 0]);
+            let place = match Access::of(spec) {
+                Access::Linear => format!("params[{slot}].x + i"),
+                Access::Single => format!("params[{slot}].x"),
+                Access::Strided => {
+                    eight(&mut params, &mut loops.strides[i].iter().map(|&s| s as i32 as u32));
+                    format!("strided(i, {slot}u)")
+                }
+            };
+            match spec.dtype {
+                DType::F16 => writeln!(
+                    code,
+                    "  let p{i} = {place}; let x{i} = unpack2x16float(in{i}[p{i} / 2u])[p{i} % 2u];"
+                )?,
+                DType::Bool => writeln!(code, "  let x{i} = in{i}[{place}] != 0u;")?,
+                _ => writeln!(code, "  let x{i} = in{i}[{place}];")?,
+            }
+        }
+        let scalars = params.len() / 4;
+        for (i, scalar) in self.program.scalars.iter().enumerate() {
+            params.push(scalar.bits);
+            let word = format!("params[{}][{}]", scalars + i / 4, i % 4);
+            match scalar.dtype {
+                DType::Bool => writeln!(code, "  let s{i} = {word} != 0u;")?,
+                dtype => writeln!(code, "  let s{i} = bitcast<{}>({word});", register_type(dtype))?,
+            }
+        }
+        params.resize(params.len().next_multiple_of(4), 0);
+        let name = |arg: Arg| match arg {
+            Arg::Input(i) => format!("x{i}"),
+            Arg::Scalar(i) => format!("s{i}"),
+            Arg::Step(i) => format!("t{i}"),
+        };
+        for (i, step) in self.program.steps.iter().enumerate() {
+            // `a`, `b` and `c` are the letters of a row's expression.
+            write!(code, "  var t{i}: {}; {{ ", register_type(step.to))?;
+            for (letter, &arg) in ["a", "b", "c"].iter().zip(&step.args[..step.row.rule.arity()]) {
+                write!(code, "let {letter} = {}; ", name(arg))?;
+            }
+            writeln!(code, "t{i} = {}; }}", step.row.wgsl.replace("{T}", register_type(step.from)))?;
+        }
+        writeln!(code, "  return {};\n}}", name(self.program.result()))?;
+        let store = match self.dtype {
+            DType::F16 => {
+                "fn store(i: u32, n: u32) {\n  if 2u * i >= n { return; }\n  let low = compute(2u * i);\n  \
+                 var high = 0.0;\n  if 2u * i + 1u < n { high = compute(2u * i + 1u); }\n  \
+                 result[i] = pack2x16float(vec2(low, high));\n}"
+            }
+            DType::Bool => {
+                "fn store(i: u32, n: u32) {\n  if i < n { result[i] = select(0u, 1u, compute(i)); }\n}"
+            }
+            _ => "fn store(i: u32, n: u32) {\n  if i < n { result[i] = compute(i); }\n}",
+        };
+        writeln!(code, "{store}")?;
+        Ok((code, params))
+    }
+}
+
+/// A program laid out for the CPU: where every input is and which register every step writes.
+struct Blocks<'a> {
+    fused: &'a Fused,
+    inputs: Vec<Input>,
+    loops: Loops,
+    registers: Vec<usize>,
+    /// Words of memory before the input blocks.
+    register_words: usize,
+    /// Loaded input blocks; the others are read in place.
+    loaded: usize,
+    output: *mut u8,
+    /// The output lies over an input: the result goes through a register, since a loop's output
+    /// must not overlap its inputs.
+    aliased: bool,
+}
+
+struct Input {
+    data: *const u8,
+    access: Access,
+    dtype: DType,
+    offset: usize,
+    /// Number of its block of loaded words, unless it is read in place.
+    block: Option<usize>,
+}
+
+// SAFETY: threads write disjoint blocks of the output, and read inputs that nobody else writes (an
+// aliased input is read only at the block being written, by the thread that writes it).
+unsafe impl Sync for Blocks<'_> {}
+
+impl<'a> Blocks<'a> {
+    fn new(fused: &'a Fused, views: &[View], output: &mut Output) -> Blocks<'a> {
+        let layouts: Vec<_> = views.iter().map(|view| view.spec.layout).collect();
+        let output = output.pointer();
+        let mut loaded = 0;
+        let inputs: Vec<Input> = views
+            .iter()
+            .map(|view| {
+                let (access, dtype) = (Access::of(&view.spec), view.spec.dtype);
+                let block = (access != Access::Linear || dtype == DType::F16).then(|| {
+                    loaded += 1;
+                    loaded - 1
+                });
+                Input { data: view.pointer(), access, dtype, offset: view.spec.layout.offset, block }
+            })
+            .collect();
+        let (registers, count) = fused.program.registers();
+        let aliased = inputs.iter().any(|input| std::ptr::eq(input.data, output));
+        // One block for the result where it cannot be written straight to the output.
+        let register_words = (count + 1) * BLOCK;
+        let loops = Loops::new(&fused.shape, &layouts);
+        Blocks { fused, inputs, loops, registers, register_words, loaded, output, aliased }
+    }
+
+    /// Words of memory `run` needs.
+    fn words(&self) -> usize {
+        self.register_words + (self.loaded + self.fused.program.scalars.len()) * BLOCK
+    }
+
+    /// Computes elements `start..start + n`, `n` at most a block.
+    fn run(&self, start: usize, n: usize, memory: &mut [u32]) {
+        let program = &self.fused.program;
+        let (registers, rest) = memory.split_at_mut(self.register_words);
+        let (loads, scalars) = rest.split_at_mut(self.loaded * BLOCK);
+        for (input, strides) in self.inputs.iter().zip(&self.loops.strides) {
+            if let Some(block) = input.block {
+                self.load(input, strides, start, &mut loads[block * BLOCK..][..n]);
+            }
+        }
+        for (scalar, block) in program.scalars.iter().zip(scalars.chunks_exact_mut(BLOCK)) {
+            block[..n].fill(scalar.bits);
+        }
+        let registers = registers.as_mut_ptr();
+        let place = |arg: Arg| -> *const u32 {
+            match arg {
+                Arg::Input(i) => match self.inputs[i].block {
+                    Some(block) => loads[block * BLOCK..].as_ptr(),
+                    // SAFETY: a linear input covers the output's elements.
+                    None => unsafe { self.inputs[i].data.cast::<u32>().add(self.inputs[i].offset + start) },
+                },
+                Arg::Scalar(i) => scalars[i * BLOCK..].as_ptr(),
+                // SAFETY: `register_words` counts every register.
+                Arg::Step(i) => unsafe { registers.add(self.registers[i] * BLOCK) },
+            }
+        };
+        let narrow = self.fused.dtype == DType::F16;
+        let direct = !narrow && !self.aliased;
+        for (i, step) in program.steps.iter().enumerate() {
+            let last = i + 1 == program.steps.len();
+            let out = if last && direct {
+                // SAFETY: the output covers its elements.
+                unsafe { self.output.cast::<u32>().add(start) }
+            } else {
+                place(Arg::Step(i)).cast_mut()
+            };
+            let args = step.args.map(place);
+            let kernel = step.row.kernel(step.from).expect("checked when the op was recorded");
+            // SAFETY: registers never overlap (`Program::registers`), and the output does not
+            // overlap an input here.
+            unsafe { kernel(&args, out, n) };
+        }
+        if program.steps.is_empty() || !direct {
+            let result = place(program.result());
+            // SAFETY: `result` holds n words; the output covers elements start..start + n. An
+            // aliased input is read at the same place it is written, which `copy` allows.
+            unsafe {
+                if narrow {
+                    let out = self.output.cast::<f16>().add(start);
+                    for i in 0..n {
+                        *out.add(i) = f16::from_f32(*result.cast::<f32>().add(i));
+                    }
+                } else {
+                    std::ptr::copy(result, self.output.cast::<u32>().add(start), n);
+                }
+            }
+        }
+    }
+
+    /// Gathers an input's elements into a block.
+    fn load(&self, input: &Input, strides: &[isize], start: usize, block: &mut [u32]) {
+        // SAFETY (both): layouts stay inside their buffer.
+        let word = |at: isize| unsafe { *input.data.cast::<u32>().offset(at) };
+        let half = |at: isize| unsafe { (*input.data.cast::<f16>().offset(at)).to_f32().to_bits() };
+        if input.dtype == DType::F16 {
+            self.gather(input, strides, start, block, half)
+        } else {
+            self.gather(input, strides, start, block, word)
+        }
+    }
+
+    fn gather(
+        &self,
+        input: &Input,
+        strides: &[isize],
+        start: usize,
+        block: &mut [u32],
+        read: impl Fn(isize) -> u32,
+    ) {
+        let base = input.offset as isize;
+        match input.access {
+            Access::Single => block.fill(read(base)),
+            Access::Linear => {
+                for (i, word) in block.iter_mut().enumerate() {
+                    *word = read(base + (start + i) as isize);
+                }
+            }
+            Access::Strided => {
+                let dims = &self.loops.dims;
+                let inner = dims.len() - 1;
+                let mut done = 0;
+                while done < block.len() {
+                    let mut rest = (start + done) / dims[inner];
+                    let column = (start + done) % dims[inner];
+                    let mut at = base + column as isize * strides[inner];
+                    for axis in (0..inner).rev() {
+                        at += (rest % dims[axis]) as isize * strides[axis];
+                        rest /= dims[axis];
+                    }
+                    let run = (dims[inner] - column).min(block.len() - done);
+                    for (i, word) in block[done..done + run].iter_mut().enumerate() {
+                        *word = read(at + i as isize * strides[inner]);
+                    }
+                    done += run;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Constant padding, around and between elements: the inverse of a strided slice.
+
+use crate::layout::axis;
+use crate::{Error, Op, Output, Result, Shape, Spec, Tensor, View};
+
+/// Pads one dimension: `before` and `after` it, and `gap` elements between neighbours.
+#[derive(Debug)]
+struct Pad {
+    axis: usize,
+    before: usize,
+    after: usize,
+    gap: usize,
+    /// The stored word (or half word) of the padding.
+    value: f32,
+}
+
+impl Op for Pad {
+    fn name(&self) -> &'static str {
+        "pad"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let mut dims = inputs[0].shape().to_vec();
+        let size = dims[self.axis];
+        dims[self.axis] = self.before + size + size.saturating_sub(1) * self.gap + self.after;
+        Ok(Spec::new(inputs[0].dtype, Shape::new(&dims)?))
+    }
+
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        let shape = inputs[0].spec.shape();
+        let value = crate::expr::Scalar::new(f64::from(self.value), inputs[0].spec.dtype).bits;
+        let (size, padded) = (shape[self.axis], output.spec.shape()[self.axis]);
+        let inner: usize = shape[self.axis + 1..].iter().product();
+        let (input, output) = (inputs[0].slice::<u32>(), output.slice::<u32>());
+        output.fill(value);
+        for (outer, block) in output.chunks_exact_mut((padded * inner).max(1)).enumerate() {
+            for i in 0..size {
+                let to = (self.before + i * (self.gap + 1)) * inner;
+                block[to..to + inner].copy_from_slice(&input[(outer * size + i) * inner..][..inner]);
+            }
+        }
+        Ok(())
+    }
+
+    fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let size = inputs[0].dims()[self.axis];
+        let end = self.before + if size == 0 { 0 } else { (size - 1) * (self.gap + 1) + 1 };
+        Ok(vec![Some(upstream.slice(self.axis as isize, self.before, end, self.gap + 1)?)])
+    }
+}
+
+impl Tensor {
+    /// Pads one dimension with `value`: `before` and `after` it, and `gap` between neighbours.
+    pub(crate) fn pad_axis(
+        &self,
+        dim: isize,
+        before: usize,
+        after: usize,
+        gap: usize,
+        value: f32,
+    ) -> Result<Tensor> {
+        let axis = axis("pad", dim, self.rank())?;
+        if before == 0 && after == 0 && gap == 0 {
+            return Ok(self.clone());
+        }
+        Tensor::apply(Pad { axis, before, after, gap, value }, &[self])
+    }
+
+    /// Pads with `value`: `padding[i]` elements before and after dimension `i`, counted from the
+    /// first; one pair per dimension.
+    pub fn pad(&self, padding: &[(usize, usize)], value: f32) -> Result<Tensor> {
+        if padding.len() != self.rank() {
+            let message = format!("{} pairs of paddings for shape {}", padding.len(), self.shape());
+            return Err(Error::op("pad", message));
+        }
+        padding.iter().enumerate().try_fold(self.clone(), |padded, (axis, &(before, after))| {
+            padded.pad_axis(axis as isize, before, after, 0, value)
+        })
+    }
+}

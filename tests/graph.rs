@@ -1,0 +1,113 @@
+//! The graph: laziness, gradients, memory.
+
+use kiln::{DType, Engine, Result, Tensor, eval, no_grad};
+
+fn cpu() -> Engine {
+    Engine::cpu()
+}
+
+#[test]
+fn broadcast_arithmetic_and_views() -> Result<()> {
+    let engine = cpu();
+    let x = Tensor::arange(0.0, 6.0, 1.0, &engine)?.reshape([2, 3])?;
+    let y = x.t()?.add(10.0)?.mul(&Tensor::from_slice(&[1.0f32, -1.0], [1, 2], &engine)?)?;
+    assert_eq!(y.dims(), [3, 2]);
+    assert_eq!(y.to_vec::<f32>()?, [10.0, -13.0, 11.0, -14.0, 12.0, -15.0]);
+    assert_eq!(x.flip(1)?.slice(1, 0, 3, 2)?.to_vec::<f32>()?, [2.0, 0.0, 5.0, 3.0]);
+    assert_eq!(x.t()?.reshape(6)?.to_vec::<f32>()?, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    assert_eq!((&x + &x)?.sum(.., false)?.item()?, 30.0);
+    assert_eq!(x.max(0, true)?.to_vec::<f32>()?, [3.0, 4.0, 5.0]);
+    assert_eq!(x.gt(2.0)?.where_(&x, -1.0)?.to_vec::<f32>()?, [-1.0, -1.0, -1.0, 3.0, 4.0, 5.0]);
+    let half = x.cast(DType::F16)?.mul(0.1)?;
+    assert_eq!(half.dtype(), DType::F16);
+    assert_eq!(half.cast(DType::F32)?.to_vec::<f32>()?[3], half::f16::from_f32(0.3).to_f32());
+    Ok(())
+}
+
+#[test]
+fn mistakes_are_errors_at_the_call() -> Result<()> {
+    let engine = cpu();
+    let x = Tensor::zeros([2, 3], &engine)?;
+    let y = Tensor::zeros([4, 3], &engine)?;
+    assert_eq!(x.add(&y).unwrap_err().to_string(), "add: shapes [2, 3] and [4, 3] do not broadcast together");
+    let labels = Tensor::from_slice(&[1i32, 2, 3], 3, &engine)?;
+    assert_eq!(x.add(&labels).unwrap_err().to_string(), "add: is not defined for f32 and i32");
+    assert!(x.reshape([4, 2]).unwrap_err().to_string().contains("[4, 2]"));
+    assert!(x.sum(2, false).unwrap_err().to_string().contains("axis 2"));
+    assert!(x.add(&Tensor::zeros([2, 3], &Engine::cpu())?).is_err());
+    assert!(x.max(.., false)?.to_vec::<i32>().is_err());
+    Ok(())
+}
+
+#[test]
+fn second_derivatives() -> Result<()> {
+    let x = Tensor::from_slice(&[0.5f32, -1.5], 2, &cpu())?.variable()?;
+    // d/dx sum(x^3) = 3x^2; d/dx sum((3x^2)^2) = 36 x^3
+    let first = x.mul(&x)?.mul(&x)?.sum(.., false)?.grad(&[&x])?.remove(0);
+    let second = first.mul(&first)?.sum(.., false)?.backward()?;
+    let second = second.get(&x).unwrap().to_vec::<f32>()?;
+    assert_eq!(second, [36.0 * 0.125, 36.0 * -3.375]);
+    Ok(())
+}
+
+#[test]
+fn values_survive_being_read_before_backward() -> Result<()> {
+    let engine = cpu();
+    let x = Tensor::from_slice(&[1.0f32, 2.0], 2, &engine)?.variable()?;
+    let hidden = x.mul(3.0)?.exp()?;
+    let loss = hidden.sum(.., false)?;
+    let value = loss.item()?;
+    let gradient = loss.backward()?.get(&x).unwrap().to_vec::<f32>()?;
+    assert!((value as f32 * 3.0 - gradient.iter().sum::<f32>()).abs() < 1e-3);
+    let gradients = loss.backward()?;
+    gradients.finish(&[])?;
+    assert!(loss.backward().unwrap_err().to_string().contains("released"));
+    assert_eq!(loss.item()?, value);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_recorded_without_grad() -> Result<()> {
+    let x = Tensor::ones(3, &cpu())?.variable()?;
+    let y = no_grad(|| x.mul(2.0))?;
+    assert!(!y.requires_grad() && !x.detach().requires_grad() && x.mul(2.0)?.requires_grad());
+    assert!(y.sum(.., false)?.backward().is_err());
+    Ok(())
+}
+
+#[test]
+fn a_chain_of_a_million_nodes() -> Result<()> {
+    let engine = cpu();
+    let before = engine.memory().live;
+    {
+        let x = Tensor::zeros((), &engine)?.variable()?;
+        let mut y = x.clone();
+        for _ in 0..1_000_000 {
+            y = y.add(1.0)?;
+        }
+        let gradients = y.backward()?;
+        assert_eq!(y.item()?, 1_000_000.0);
+        assert_eq!(gradients.get(&x).unwrap().item()?, 1.0);
+        let mut z = no_grad(|| x.add(0.0))?;
+        for _ in 0..1_000_000 {
+            z = no_grad(|| z.add(1.0))?;
+        }
+        drop(z);
+    }
+    assert_eq!(engine.memory().live, before);
+    Ok(())
+}
+
+#[test]
+fn updates_reuse_their_memory() -> Result<()> {
+    let engine = cpu();
+    let mut x = Tensor::from_slice(&vec![1.0f32; 1 << 20], 1 << 20, &engine)?;
+    let live = engine.memory().live;
+    for _ in 0..5 {
+        x = x.mul(2.0)?.add(1.0)?;
+        eval([&x])?;
+    }
+    assert_eq!(x.to_vec::<f32>()?[7], 63.0);
+    assert_eq!((engine.memory().live, engine.memory().peak), (live, live));
+    Ok(())
+}
