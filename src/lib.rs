@@ -2,6 +2,7 @@
 //! wgpu, with a CPU backend that is fast in its own right.
 #![warn(missing_docs)]
 
+pub mod data;
 pub mod device;
 mod dtype;
 mod engine;
