@@ -9,6 +9,7 @@ mod engine;
 mod error;
 pub mod expr;
 mod graph;
+pub mod io;
 mod layout;
 mod op;
 pub mod ops;
