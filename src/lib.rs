@@ -11,8 +11,10 @@ pub mod expr;
 mod graph;
 pub mod io;
 mod layout;
+pub mod nn;
 mod op;
 pub mod ops;
+pub mod optim;
 mod tensor;
 
 pub use dtype::{DType, Element};

@@ -2,11 +2,18 @@
 //! tensor methods that record it. The WGSL is in `shaders/` under the same name.
 
 mod broadcast;
+mod concat;
 pub(crate) mod constant;
+mod conv2d;
 pub mod elementwise;
 pub(crate) mod fused;
+mod gather;
+mod matmul;
 mod pad;
 mod permute;
+mod pool2d;
+pub mod random;
 mod reduce;
 mod reshape;
 mod slice;
+mod softmax;

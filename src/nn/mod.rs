@@ -1,0 +1,1 @@
+//! Layers, parameters and losses.
