@@ -6,8 +6,10 @@ pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod plan;
+mod specialise;
 
 pub use plan::{Binding, Caps, Kernel, Plan, Shader};
+pub use specialise::{IMPORTS, specialise};
 
 use crate::op::Op;
 use crate::{Result, Spec};
