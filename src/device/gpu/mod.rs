@@ -1,1 +1,304 @@
-//! The GPU device.
+//! The GPU device: kernels in WGSL, dispatched through wgpu.
+
+mod adapter;
+mod context;
+mod pipeline;
+mod pool;
+mod readback;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use adapter::{AdapterInfo, Selector, adapters};
+
+use super::{Argument, Binding, Buffer, Caps, Device, DeviceKind, Download, Kernel, Memory};
+use crate::op::Op;
+use crate::{Error, Result, Spec};
+use context::{Context, lock};
+use pipeline::Pipelines;
+use pool::{Block, Kind, Pool};
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use stream::{Arena, Bound, Dispatch, Stream};
+
+/// Operations and bytes per nanosecond that a submit's length is estimated with. Both are far
+/// below what the hardware does at its best, since kernels rarely do.
+struct Rates {
+    flops: f64,
+    bytes: f64,
+}
+
+/// A GPU, real or software, that Kiln runs operations on.
+pub struct GpuDevice {
+    kind: DeviceKind,
+    caps: Caps,
+    alignment: usize,
+    rates: Rates,
+    context: Arc<Context>,
+    pool: Arc<Pool>,
+    pipelines: Pipelines,
+    arena: Arena,
+    stream: Mutex<Stream>,
+    waiter: readback::Waiter,
+}
+
+impl GpuDevice {
+    /// Runs on a device and queue that the program already has, beside the program's own work on
+    /// them. Its callbacks stay as they are, so a lost device shows as a failed
+    /// [`download`](Device::download) or [`synchronize`](Device::synchronize).
+    pub fn from_wgpu(
+        info: &wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+    ) -> Result<GpuDevice> {
+        GpuDevice::new(adapter::kind(info), Context::new(adapter::full_name(info), device, queue))
+    }
+
+    fn new(kind: DeviceKind, context: Context) -> Result<GpuDevice> {
+        let context = Arc::new(context);
+        let limits = context.device.limits();
+        let arena = Arena::new(&context)?;
+        // Only for measuring what the checks cost: an index past a buffer is then undefined.
+        let trusted = std::env::var_os("KILN_UNCHECKED_SHADERS").is_some_and(|value| value == "1");
+        Ok(GpuDevice {
+            kind,
+            caps: Caps {
+                storage_buffers: limits.max_storage_buffers_per_shader_stage,
+                binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+                workgroup_bytes: limits.max_compute_workgroup_storage_size,
+                workgroup_size: limits.max_compute_invocations_per_workgroup,
+                groups: limits.max_compute_workgroups_per_dimension,
+            },
+            alignment: limits.min_storage_buffer_offset_alignment as usize,
+            rates: match kind {
+                DeviceKind::SoftwareGpu => Rates { flops: 5.0, bytes: 5.0 },
+                _ => Rates { flops: 500.0, bytes: 50.0 },
+            },
+            pool: Arc::new(Pool::new(Arc::clone(&context))),
+            pipelines: Pipelines::new(Arc::clone(&context), trusted),
+            stream: Mutex::new(Stream::new(Arc::clone(&context), arena.clone())),
+            waiter: readback::Waiter::new(Arc::clone(&context)),
+            arena,
+            context,
+        })
+    }
+
+    /// What plans may use on this device.
+    pub fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    fn block<'a>(&self, buffer: &'a Buffer) -> Result<&'a Block> {
+        let block = buffer.storage::<Block>().filter(|block| block.is_from(&self.pool));
+        block.ok_or_else(|| self.context.error("a buffer of another device was given"))
+    }
+
+    /// A block of the pool. Where memory is out, everything that can be is given back first.
+    fn take(&self, stream: Option<&mut Stream>, kind: Kind, bytes: usize) -> Result<Block> {
+        let before = stream.as_ref().map(|stream| stream.epoch());
+        let first = self.pool.take(kind, bytes as u64, before);
+        if !matches!(first, Err(Error::OutOfMemory { .. })) {
+            return first;
+        }
+        // Recorded commands keep dropped buffers alive until they have run.
+        let submitted = match stream {
+            Some(stream) => stream.submit()?,
+            None => lock(&self.stream).submit()?,
+        };
+        self.pool.trim();
+        self.context.wait(submitted)?;
+        self.pool.take(kind, bytes as u64, None)
+    }
+
+    /// The bytes of a buffer that an argument's binding covers.
+    fn bound<'a>(&self, argument: &'a Argument, strided: bool) -> Result<Bound<'a>> {
+        let block = self.block(&argument.buffer)?;
+        let (size, mut extent) = (argument.spec.dtype.size(), argument.spec.layout.extent());
+        if strided || extent.is_empty() {
+            extent.start = 0;
+        }
+        let offset = (extent.start * size) as u64;
+        Ok(Bound { block, offset, bytes: self.binding_bytes(block, offset, (extent.end * size) as u64) })
+    }
+
+    /// The size of a binding from `offset` to `end`: whole `vec4`s, as the pool's sizes are.
+    fn binding_bytes(&self, block: &Block, offset: u64, end: u64) -> u64 {
+        let bytes = end.saturating_sub(offset).next_multiple_of(16).max(16);
+        bytes.min(block.bytes().saturating_sub(offset)).min(self.caps.binding_bytes & !3)
+    }
+
+    fn check_groups(&self, kernel: &Kernel) -> Result<()> {
+        if kernel.groups.iter().all(|&groups| groups <= self.caps.groups) {
+            return Ok(());
+        }
+        let (shader, groups, limit) = (&kernel.shader.name, kernel.groups, self.caps.groups);
+        Err(self
+            .context
+            .error(format!("shader {shader}: {groups:?} workgroups are above {limit} in one dimension")))
+    }
+
+    fn prepare<'a>(
+        &self,
+        kernel: &'a Kernel,
+        bound: Vec<Bound<'a>>,
+        nanoseconds: u64,
+    ) -> Result<Dispatch<'a>> {
+        self.check_groups(kernel)?;
+        let Some(slot) = self.arena.slot(&kernel.params) else {
+            let (shader, words) = (&kernel.shader.name, kernel.params.len());
+            return Err(self.context.error(format!("shader {shader}: {words} words of params are too many")));
+        };
+        let pipeline = self.pipelines.get(kernel)?;
+        let entry = |binding: usize, buffer, offset, bytes| wgpu::BindGroupEntry {
+            binding: binding as u32,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset,
+                size: wgpu::BufferSize::new(bytes),
+            }),
+        };
+        let mut entries = vec![entry(0, self.arena.buffer(), 0, slot)];
+        for (place, bound) in bound.iter().enumerate() {
+            entries.push(entry(place + 1, &bound.block.buffer, bound.offset, bound.bytes));
+        }
+        // Checked here: an invalid group in the pass would spoil everything recorded with it.
+        let group = self.context.guard(|| {
+            self.context.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&kernel.shader.name),
+                layout: &pipeline.group,
+                entries: &entries,
+            })
+        });
+        let group =
+            group.map_err(|error| self.context.error(format!("shader {}: {error}", kernel.shader.name)))?;
+        Ok(Dispatch { pipeline, group, bound, params: &kernel.params, groups: kernel.groups, nanoseconds })
+    }
+
+    fn copy_out(
+        &self,
+        buffer: &Buffer,
+        range: Range<usize>,
+    ) -> Result<(Block, Option<wgpu::SubmissionIndex>)> {
+        let block = self.block(buffer)?;
+        if range.end as u64 > block.bytes() {
+            let bytes = block.bytes();
+            return Err(self.context.error(format!("bytes {range:?} are past the {bytes} of the buffer")));
+        }
+        let start = range.start & !3;
+        let bytes = range.end.next_multiple_of(4) - start;
+        let staging = self.take(None, Kind::Readback, bytes)?;
+        let index = lock(&self.stream).copy_out(block, start as u64, &staging, bytes as u64)?;
+        Ok((staging, index))
+    }
+}
+
+/// Specs as a plan sees them: an input that is bound at its first element starts there.
+fn as_bound<'a>(op: &dyn Op, specs: impl Iterator<Item = &'a Spec>) -> Vec<Spec> {
+    let from_start = |spec: &Spec| {
+        let mut spec = *spec;
+        spec.layout.offset = 0;
+        spec
+    };
+    if op.strided() { specs.copied().collect() } else { specs.map(from_start).collect() }
+}
+
+impl Device for GpuDevice {
+    fn name(&self) -> &str {
+        &self.context.name
+    }
+
+    fn kind(&self) -> DeviceKind {
+        self.kind
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Buffer> {
+        Ok(Buffer::new(self.take(None, Kind::Storage, bytes)?, self.kind))
+    }
+
+    fn upload(&self, data: &[u8]) -> Result<Buffer> {
+        let mut stream = lock(&self.stream);
+        let block = self.take(Some(&mut stream), Kind::Storage, data.len())?;
+        stream.upload(&block, data)?;
+        Ok(Buffer::new(block, self.kind))
+    }
+
+    fn download<'a>(&'a self, buffer: &Buffer, range: Range<usize>) -> Download<'a> {
+        if range.is_empty() {
+            return Box::pin(std::future::ready(self.context.check().map(|()| Vec::new())));
+        }
+        let skipped = range.start % 4;
+        match self.copy_out(buffer, range.clone()) {
+            Ok((staging, index)) => {
+                Box::pin(readback::read(&self.waiter, staging, skipped..skipped + range.len(), index))
+            }
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn alignment(&self) -> usize {
+        self.alignment
+    }
+
+    fn supports(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> bool {
+        let inputs = as_bound(op, inputs.iter());
+        let fits =
+            |spec: &Spec| (spec.layout.extent().end * spec.dtype.size()) as u64 <= self.caps.binding_bytes;
+        let plan = || op.gpu(&inputs, output, &self.caps);
+        inputs.iter().chain([output]).all(fits)
+            && plan()
+                .is_some_and(|plan| plan.scratch.iter().all(|&bytes| bytes as u64 <= self.caps.binding_bytes))
+    }
+
+    fn run(&self, op: &dyn Op, inputs: &[Argument], output: &Argument) -> Result<()> {
+        self.context.check()?;
+        let specs = as_bound(op, inputs.iter().map(|input| &input.spec));
+        let mut result = output.spec;
+        result.layout.offset = 0;
+        let Some(plan) = op.gpu(&specs, &result, &self.caps) else {
+            return Err(Error::op(op.name(), format!("{} has no kernel for these inputs", self.name())));
+        };
+        let scratch = plan.scratch.iter().map(|&bytes| self.take(None, Kind::Storage, bytes));
+        let scratch = scratch.collect::<Result<Vec<_>>>()?;
+        let missing = || Error::op(op.name(), "its plan binds an input or scratch buffer that there is not");
+        let nanoseconds = self.nanoseconds(op, &specs, &result) / plan.kernels.len().max(1) as u64;
+        let mut dispatches = Vec::with_capacity(plan.kernels.len());
+        for kernel in plan.kernels.iter().filter(|kernel| !kernel.groups.contains(&0)) {
+            let bound = kernel.bindings.iter().map(|&binding| match binding {
+                Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, op.strided()),
+                Binding::Output => self.bound(output, false),
+                Binding::Scratch(i) => {
+                    let (block, &bytes) = scratch.get(i).zip(plan.scratch.get(i)).ok_or_else(missing)?;
+                    Ok(Bound { block, offset: 0, bytes: self.binding_bytes(block, 0, bytes as u64) })
+                }
+            });
+            dispatches.push(self.prepare(kernel, bound.collect::<Result<_>>()?, nanoseconds)?);
+        }
+        let mut stream = lock(&self.stream);
+        dispatches.iter().try_for_each(|dispatch| stream.dispatch(dispatch))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        let submitted = lock(&self.stream).submit()?;
+        self.context.wait(submitted)
+    }
+
+    fn memory(&self) -> Memory {
+        self.pool.memory()
+    }
+}
+
+impl GpuDevice {
+    /// An estimate of an operation's time.
+    fn nanoseconds(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> u64 {
+        let bytes: usize = inputs.iter().chain([output]).map(Spec::bytes).sum();
+        let compute = op.flops(inputs, output) as f64 / self.rates.flops;
+        compute.max(bytes as f64 / self.rates.bytes) as u64
+    }
+}
+
+impl fmt::Debug for GpuDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GpuDevice").field(&self.context.name).finish()
+    }
+}

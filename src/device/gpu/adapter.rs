@@ -1,0 +1,179 @@
+//! Listing, choosing and opening adapters.
+
+use super::GpuDevice;
+use super::context::Context;
+use crate::device::DeviceKind;
+use crate::{Error, Result};
+use std::fmt;
+
+/// One GPU as one driver offers it; a GPU with two drivers is listed twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterInfo {
+    /// Place in the list of [`adapters`].
+    pub index: usize,
+    /// The name its driver gives it, and the backend.
+    pub name: String,
+    /// A GPU or a software one.
+    pub kind: DeviceKind,
+    /// The interface it is driven through: `Vulkan`, `Metal`, `Dx12` or `Gl`.
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+}
+
+/// Which GPU to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// The best real GPU: discrete before integrated before virtual, never a software one.
+    Best,
+    /// The best GPU, a software one where there is no other.
+    Any,
+    /// The GPU of this index in the list of [`adapters`], or the first one whose name contains
+    /// this text in any case.
+    Named(String),
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Selector::Best => f.write_str("the best GPU"),
+            Selector::Any => f.write_str("any GPU"),
+            Selector::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Every adapter that can run compute shaders, the best first.
+pub fn adapters() -> Vec<AdapterInfo> {
+    let listed = enumerate();
+    listed.iter().enumerate().map(|(index, adapter)| describe(index, &adapter.get_info())).collect()
+}
+
+/// The name that tells one adapter from another of the same GPU.
+pub(super) fn full_name(info: &wgpu::AdapterInfo) -> String {
+    format!("{} ({:?})", info.name, info.backend)
+}
+
+pub(super) fn kind(info: &wgpu::AdapterInfo) -> DeviceKind {
+    match info.device_type {
+        wgpu::DeviceType::Cpu => DeviceKind::SoftwareGpu,
+        _ => DeviceKind::Gpu,
+    }
+}
+
+fn describe(index: usize, info: &wgpu::AdapterInfo) -> AdapterInfo {
+    AdapterInfo {
+        index,
+        name: full_name(info),
+        kind: kind(info),
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+    }
+}
+
+fn enumerate() -> Vec<wgpu::Adapter> {
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        return Vec::new();
+    }
+    // From the environment, so that WGPU_BACKEND and the like work as in any program on wgpu.
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let mut listed = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let compute = wgpu::DownlevelFlags::COMPUTE_SHADERS;
+    listed.retain(|adapter| adapter.get_downlevel_capabilities().flags.contains(compute));
+    // Stable, so that equals stay in the driver's order.
+    listed.sort_by_key(|adapter| rank(&adapter.get_info()));
+    listed
+}
+
+fn rank(info: &wgpu::AdapterInfo) -> (u8, u8) {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    let backend = match info.backend {
+        wgpu::Backend::Vulkan | wgpu::Backend::Metal => 0,
+        wgpu::Backend::Dx12 => 1,
+        _ => 2,
+    };
+    (kind, backend)
+}
+
+/// The place of the chosen adapter in the list.
+fn choose(selector: &Selector, listed: &[AdapterInfo]) -> Result<usize> {
+    let place = match selector {
+        Selector::Best => listed.iter().position(|info| info.kind == DeviceKind::Gpu),
+        Selector::Any => (!listed.is_empty()).then_some(0),
+        Selector::Named(name) => match name.parse::<usize>() {
+            Ok(index) => (index < listed.len()).then_some(index),
+            Err(_) => {
+                let name = name.to_lowercase();
+                listed.iter().position(|info| info.name.to_lowercase().contains(&name))
+            }
+        },
+    };
+    place.ok_or_else(|| {
+        let found: Vec<_> = listed.iter().map(|info| format!("{}: {}", info.index, info.name)).collect();
+        let found = if found.is_empty() { "no GPU at all".into() } else { found.join(", ") };
+        Error::NoDevice { asked: selector.to_string(), message: format!("found {found}") }
+    })
+}
+
+impl GpuDevice {
+    /// Opens a GPU with all that its adapter offers.
+    pub fn open(selector: &Selector) -> Result<GpuDevice> {
+        open(selector, None)
+    }
+
+    /// Opens a GPU with these limits only, an error where its adapter offers less.
+    pub fn open_with_limits(selector: &Selector, limits: wgpu::Limits) -> Result<GpuDevice> {
+        open(selector, Some(limits))
+    }
+}
+
+fn open(selector: &Selector, limits: Option<wgpu::Limits>) -> Result<GpuDevice> {
+    let listed = enumerate();
+    let described: Vec<_> =
+        listed.iter().enumerate().map(|(index, adapter)| describe(index, &adapter.get_info())).collect();
+    let adapter = &listed[choose(selector, &described)?];
+    let info = adapter.get_info();
+    let name = full_name(&info);
+    let request = adapter.request_device(&wgpu::DeviceDescriptor {
+        label: Some("kiln"),
+        required_limits: limits.unwrap_or_else(|| adapter.limits()),
+        ..Default::default()
+    });
+    let (device, queue) =
+        pollster::block_on(request).map_err(|error| Error::device(&name, error.to_string()))?;
+    let context = Context::new(name, device, queue);
+    context.watch();
+    GpuDevice::new(kind(&info), context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(index: usize, name: &str, kind: DeviceKind) -> AdapterInfo {
+        let (backend, driver) = ("Vulkan".into(), "test".into());
+        AdapterInfo { index, name: name.into(), kind, backend, driver }
+    }
+
+    #[test]
+    fn selectors_choose_by_kind_name_and_index() {
+        let gpu = info(0, "Fast GPU (Vulkan)", DeviceKind::Gpu);
+        let software = info(1, "llvmpipe (Vulkan)", DeviceKind::SoftwareGpu);
+        let listed = [gpu, software.clone()];
+        assert_eq!(choose(&Selector::Best, &listed).unwrap(), 0);
+        assert_eq!(choose(&Selector::Named("LLVM".into()), &listed).unwrap(), 1);
+        assert_eq!(choose(&Selector::Named("1".into()), &listed).unwrap(), 1);
+        assert_eq!(choose(&Selector::Any, std::slice::from_ref(&software)).unwrap(), 0);
+        for selector in [Selector::Best, Selector::Named("2".into()), Selector::Named("radeon".into())] {
+            let error = choose(&selector, std::slice::from_ref(&software)).unwrap_err();
+            assert!(error.to_string().contains("llvmpipe"), "{error}");
+        }
+        assert!(matches!(choose(&Selector::Any, &[]), Err(Error::NoDevice { .. })));
+    }
+}

@@ -1,0 +1,109 @@
+//! Compute pipelines, each made once.
+
+use super::context::{Context, lock};
+use crate::device::{Binding, Kernel, specialise};
+use crate::{Error, Result};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// A compiled kernel and the shape of its one bind group.
+pub(super) struct Pipeline {
+    pub compute: wgpu::ComputePipeline,
+    pub group: wgpu::BindGroupLayout,
+}
+
+/// All that a pipeline depends on; sizes and strides are no part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    shader: Cow<'static, str>,
+    constants: Vec<(&'static str, Cow<'static, str>)>,
+    /// For each storage binding, whether it is read only.
+    read_only: Vec<bool>,
+}
+
+/// A pipeline or why there is none; set by whoever comes first while the others wait.
+type Slot = Arc<OnceLock<Result<Arc<Pipeline>, String>>>;
+
+pub(super) struct Pipelines {
+    context: Arc<Context>,
+    trusted: bool,
+    slots: Mutex<HashMap<Key, Slot>>,
+}
+
+impl Pipelines {
+    /// `trusted` kernels are compiled without bounds checks, loop bounds and division guards.
+    pub fn new(context: Arc<Context>, trusted: bool) -> Pipelines {
+        Pipelines { context, trusted, slots: Mutex::default() }
+    }
+
+    /// The pipeline of `kernel`, compiled at the first call for its key.
+    pub fn get(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
+        let key = Key {
+            shader: kernel.shader.name.clone(),
+            constants: kernel.constants.clone(),
+            read_only: kernel.bindings.iter().map(|b| matches!(b, Binding::Input(_))).collect(),
+        };
+        let slot = Arc::clone(lock(&self.slots).entry(key).or_default());
+        let result = slot.get_or_init(|| {
+            self.compile(kernel).map(Arc::new).map_err(|error| match error {
+                Error::Device { device, message } => format!("{device}: {message}"),
+                error => error.to_string(),
+            })
+        });
+        result.clone().map_err(|message| self.context.error(message))
+    }
+
+    fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
+        let name = kernel.shader.name.as_ref();
+        let source = specialise(kernel)?;
+        let device = &self.context.device;
+        let made = self.context.guard(|| {
+            let desc = wgpu::ShaderModuleDescriptor {
+                label: Some(name),
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            };
+            let module = if self.trusted {
+                // SAFETY: only on the user's explicit wish, for kernels known to stay within their
+                // buffers and to end their loops.
+                unsafe { device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked()) }
+            } else {
+                device.create_shader_module(desc)
+            };
+            let entry = |binding: usize, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+                binding: binding as u32,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+                count: None,
+            };
+            let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+            for (place, binding) in kernel.bindings.iter().enumerate() {
+                let read_only = matches!(binding, Binding::Input(_));
+                entries.push(entry(place + 1, wgpu::BufferBindingType::Storage { read_only }, false));
+            }
+            let group = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(name),
+                entries: &entries,
+            });
+            let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(name),
+                bind_group_layouts: &[Some(&group)],
+                immediate_size: 0,
+            });
+            let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(name),
+                layout: Some(&layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    // A kernel writes its workgroup memory before it reads it.
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: None,
+            });
+            Pipeline { compute, group }
+        });
+        made.map_err(|error| Error::device(format!("shader {name}"), error.to_string()))
+    }
+}

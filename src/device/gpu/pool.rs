@@ -1,0 +1,225 @@
+//! Buffers, recycled by size.
+
+use super::context::{Context, lock};
+use crate::device::{Memory, Storage};
+use crate::{Error, Result};
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What a buffer is for. The two kinds cannot be one: a buffer that the host maps for reading may
+/// be nothing but the target of copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Storage,
+    Readback,
+}
+
+impl Kind {
+    fn usage(self) -> wgpu::BufferUsages {
+        use wgpu::BufferUsages as Usage;
+        match self {
+            Kind::Storage => Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST,
+            Kind::Readback => Usage::MAP_READ | Usage::COPY_DST,
+        }
+    }
+}
+
+/// Pooled bytes below which nothing is ever given back to the driver.
+const KEPT_BYTES: u64 = 64 << 20;
+
+pub(super) struct Pool {
+    context: Arc<Context>,
+    largest: u64,
+    limit: &'static str,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    free: HashMap<(Kind, u64), Vec<Free>>,
+    memory: Memory,
+}
+
+struct Free {
+    buffer: wgpu::Buffer,
+    epoch: u64,
+}
+
+impl Pool {
+    pub fn new(context: Arc<Context>) -> Pool {
+        let limits = context.device.limits();
+        let (binding, buffer) = (limits.max_storage_buffer_binding_size, limits.max_buffer_size);
+        let (largest, limit) = if binding < buffer {
+            (binding, "max_storage_buffer_binding_size")
+        } else {
+            (buffer, "max_buffer_size")
+        };
+        Pool { context, largest, limit, state: Mutex::default() }
+    }
+
+    /// A buffer of at least `bytes`, its content undefined. With `before`, one that no command
+    /// recorded since that epoch began refers to.
+    pub fn take(self: &Arc<Pool>, kind: Kind, bytes: u64, before: Option<u64>) -> Result<Block> {
+        self.context.check()?;
+        if bytes > self.largest {
+            return Err(self.context.error(format!(
+                "a buffer of {bytes} bytes is above the device's {} of {} bytes",
+                self.limit, self.largest
+            )));
+        }
+        // Above half the limit the class may be past it; the exact size then is its own class.
+        let class = size_class(bytes).min((self.largest & !15).max(bytes.next_multiple_of(4)));
+        let block = |buffer, epoch| Block {
+            buffer,
+            kind,
+            bytes: class,
+            reusable: true,
+            epoch: AtomicU64::new(epoch),
+            pool: Arc::clone(self),
+        };
+        let mut state = lock(&self.state);
+        if let Some(free) = state.free.get_mut(&(kind, class)) {
+            // Without a condition the newest: it is the likeliest to be in a cache.
+            let place = match before {
+                Some(before) => free.iter().position(|free| free.epoch < before),
+                None => free.len().checked_sub(1),
+            };
+            if let Some(place) = place {
+                let free = free.swap_remove(place);
+                state.memory.pooled -= class;
+                state.hold(class);
+                return Ok(block(free.buffer, free.epoch));
+            }
+        }
+        let in_use = state.memory.live;
+        // The driver may take long over a new buffer; others need not wait for it.
+        drop(state);
+        let created = self.context.guard(|| {
+            self.context.device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: class,
+                usage: kind.usage(),
+                mapped_at_creation: false,
+            })
+        });
+        let buffer = created.map_err(|error| match error {
+            wgpu::Error::OutOfMemory { .. } => {
+                Error::OutOfMemory { device: self.context.name.clone(), requested: bytes, in_use }
+            }
+            error => self.context.error(error.to_string()),
+        })?;
+        lock(&self.state).hold(class);
+        Ok(block(buffer, 0))
+    }
+
+    /// Gives every buffer that nobody holds back to the driver.
+    pub fn trim(&self) {
+        let mut state = lock(&self.state);
+        state.memory.pooled = 0;
+        let free = std::mem::take(&mut state.free);
+        drop(state);
+        drop(free);
+    }
+
+    pub fn memory(&self) -> Memory {
+        lock(&self.state).memory
+    }
+}
+
+impl State {
+    fn hold(&mut self, bytes: u64) {
+        self.memory.live += bytes;
+        self.memory.peak = self.memory.peak.max(self.memory.live);
+    }
+}
+
+/// The size of the buffer that serves a request: four steps to each power of two, so that less
+/// than a fifth of it is waste, and a multiple of 16, so that a kernel may read its tail by `vec4`.
+fn size_class(bytes: u64) -> u64 {
+    let bytes = bytes.max(16);
+    let step = (bytes.next_power_of_two() / 8).max(16);
+    bytes.next_multiple_of(step)
+}
+
+/// A buffer of the pool; it goes back when dropped.
+pub(super) struct Block {
+    pub buffer: wgpu::Buffer,
+    reusable: bool,
+    kind: Kind,
+    bytes: u64,
+    epoch: AtomicU64,
+    pool: Arc<Pool>,
+}
+
+impl Block {
+    /// Its size, which may be above what was asked for.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the pool may hand it out again when it is dropped; not while it is mapped.
+    pub fn set_reusable(&mut self, reusable: bool) {
+        self.reusable = reusable;
+    }
+
+    /// Notes that a command recorded in `epoch` refers to it.
+    pub fn mark(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    /// Whether it is a buffer of `pool`.
+    pub fn is_from(&self, pool: &Arc<Pool>) -> bool {
+        Arc::ptr_eq(&self.pool, pool)
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let mut dropped = None;
+        let mut state = lock(&self.pool.state);
+        state.memory.live -= self.bytes;
+        if !self.reusable {
+            return;
+        }
+        // More in the pool than ever was live means sizes that nobody asks for any more.
+        if state.memory.pooled + self.bytes > state.memory.peak.max(KEPT_BYTES) {
+            dropped = Some(std::mem::take(&mut state.free));
+            state.memory.pooled = 0;
+        }
+        let free = Free { buffer: self.buffer.clone(), epoch: *self.epoch.get_mut() };
+        state.free.entry((self.kind, self.bytes)).or_default().push(free);
+        state.memory.pooled += self.bytes;
+        drop(state);
+        drop(dropped);
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} buffer of {} bytes on {}", self.kind, self.bytes, self.pool.context.name)
+    }
+}
+
+impl Storage for Block {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_waste_little_and_suit_vec4() {
+        for bytes in (0..5000).chain([1 << 20, (1 << 20) + 1, (1 << 30) + 1, 3 << 30]) {
+            let class = size_class(bytes);
+            assert!(class >= bytes && class.is_multiple_of(16) && class >= 16, "{bytes}: {class}");
+            assert!(bytes < 64 || class <= bytes + bytes / 4, "{bytes}: {class}");
+            assert_eq!(size_class(class), class);
+        }
+    }
+}

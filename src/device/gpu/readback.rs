@@ -1,0 +1,121 @@
+//! Waiting for bytes without holding up an async executor.
+
+use super::context::{Context, lock};
+use super::pool::Block;
+use crate::{Error, Result};
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::task::{Poll, Waker};
+
+/// What a pending map tells its future: done, or failed, with the reason where there is one.
+#[derive(Default)]
+struct State {
+    mapped: Option<Result<(), Option<Error>>>,
+    waker: Option<Waker>,
+}
+
+impl State {
+    fn finish(state: &Mutex<State>, result: Result<(), Option<Error>>) {
+        let mut state = lock(state);
+        state.mapped.get_or_insert(result);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+struct Job {
+    index: Option<wgpu::SubmissionIndex>,
+    state: Arc<Mutex<State>>,
+}
+
+/// A thread that waits for submits in the place of futures, started by the first one that has to.
+pub(super) struct Waiter {
+    context: Arc<Context>,
+    jobs: OnceLock<mpsc::Sender<Job>>,
+}
+
+impl Waiter {
+    pub fn new(context: Arc<Context>) -> Waiter {
+        Waiter { context, jobs: OnceLock::new() }
+    }
+
+    fn wait(&self, job: Job) {
+        let jobs = self.jobs.get_or_init(|| {
+            let (sender, receiver) = mpsc::channel::<Job>();
+            let context = Arc::clone(&self.context);
+            // Without a thread the receiver is dropped, and every send below fails.
+            let _ = std::thread::Builder::new().name("kiln-gpu-wait".into()).spawn(move || {
+                receiver.into_iter().for_each(|job| run(&context, &job));
+            });
+            sender
+        });
+        if let Err(mpsc::SendError(job)) = jobs.send(job) {
+            run(&self.context, &job);
+        }
+    }
+}
+
+/// Waits for the job's submit, in which wgpu calls the map's callback.
+fn run(context: &Context, job: &Job) {
+    if let Err(error) = context.wait(job.index.clone()) {
+        // After a failure wgpu may never call back.
+        State::finish(&job.state, Err(Some(error)));
+    }
+}
+
+struct Mapped<'a> {
+    waiter: &'a Waiter,
+    job: Option<Job>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Future for Mapped<'_> {
+    type Output = Result<(), Option<Error>>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<Result<(), Option<Error>>> {
+        let mut state = lock(&self.state);
+        if let Some(result) = state.mapped.take() {
+            return Poll::Ready(result);
+        }
+        state.waker = Some(task.waker().clone());
+        drop(state);
+        if let Some(job) = self.job.take() {
+            self.waiter.wait(job);
+        }
+        Poll::Pending
+    }
+}
+
+/// The bytes of `range` of `staging` once submit `index`, which fills it, has run.
+pub(super) fn read(
+    waiter: &Waiter,
+    mut staging: Block,
+    range: Range<usize>,
+    index: Option<wgpu::SubmissionIndex>,
+) -> impl Future<Output = Result<Vec<u8>>> + Send {
+    let mapped = 0..range.end.next_multiple_of(4) as u64;
+    let state = Arc::<Mutex<State>>::default();
+    let reports = Arc::clone(&state);
+    // Whoever drops the future early leaves a map pending, and the buffer must not be reused.
+    staging.set_reusable(false);
+    staging.buffer.map_async(wgpu::MapMode::Read, mapped.clone(), move |result| {
+        State::finish(&reports, result.map_err(|_| None));
+    });
+    let future = Mapped { waiter, job: Some(Job { index, state: Arc::clone(&state) }), state };
+    async move {
+        let failed = || waiter.context.failure("a buffer could not be mapped".into());
+        future.await.map_err(|error| error.unwrap_or_else(failed))?;
+        let view = staging.buffer.get_mapped_range(mapped);
+        let view = view.map_err(|error| waiter.context.error(error.to_string()))?;
+        let bytes = view[range].to_vec();
+        drop(view);
+        staging.buffer.unmap();
+        staging.set_reusable(true);
+        Ok(bytes)
+    }
+}
