@@ -77,6 +77,10 @@ fn pow_f32(a: f32, b: f32) -> f32 {
         let magnitude = select(0.0, inf(), b < 0.0);
         return select(magnitude, bitcast<f32>(bitcast<u32>(magnitude) | (bitcast<u32>(a) & 0x80000000u)), odd);
     }
+    if is_inf(a) {
+        let magnitude = select(0.0, inf(), b > 0.0);
+        return select(magnitude, -magnitude, odd);
+    }
     if !whole { return nan(); }
     let magnitude = pow(-a, b);
     return select(magnitude, -magnitude, odd);

@@ -2,7 +2,9 @@
 
 use crate::device::cpu::CpuDevice;
 use crate::device::{Device, DeviceKind, Memory};
-use crate::{Error, Op, Result, Spec};
+#[cfg(not(feature = "gpu"))]
+use crate::Error;
+use crate::{Op, Result, Spec};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -110,9 +112,9 @@ impl Engine {
 
     /// Runs on a wgpu device and queue that the program already has.
     #[cfg(feature = "gpu")]
-    pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Engine {
-        let gpu = crate::device::gpu::GpuDevice::from_wgpu(info, device, queue);
-        Engine::with_devices(Some(Arc::new(gpu)), "given by the program")
+    pub fn from_wgpu(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Result<Engine> {
+        let gpu = crate::device::gpu::GpuDevice::from_wgpu(info, device, queue)?;
+        Ok(Engine::with_devices(Some(Arc::new(gpu)), "given by the program"))
     }
 
     /// Name of the device that does the work.
