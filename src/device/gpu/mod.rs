@@ -70,7 +70,8 @@ impl GpuDevice {
                 workgroup_size: limits.max_compute_invocations_per_workgroup,
                 groups: limits.max_compute_workgroups_per_dimension,
             },
-            alignment: limits.min_storage_buffer_offset_alignment as usize,
+            // At least a `vec4`, for kernels that read by it.
+            alignment: (limits.min_storage_buffer_offset_alignment as usize).max(16),
             rates: match kind {
                 DeviceKind::SoftwareGpu => Rates { flops: 5.0, bytes: 5.0 },
                 _ => Rates { flops: 500.0, bytes: 50.0 },
@@ -111,15 +112,23 @@ impl GpuDevice {
         self.pool.take(kind, bytes as u64, None)
     }
 
-    /// The bytes of a buffer that an argument's binding covers.
-    fn bound<'a>(&self, argument: &'a Argument, strided: bool) -> Result<Bound<'a>> {
+    /// An estimate of an operation's time.
+    fn nanoseconds(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> u64 {
+        let bytes: usize = inputs.iter().chain([output]).map(Spec::bytes).sum();
+        let compute = op.flops(inputs, output) as f64 / self.rates.flops;
+        compute.max(bytes as f64 / self.rates.bytes) as u64
+    }
+
+    /// What a binding of an argument covers.
+    fn bound<'a>(&self, argument: &'a Argument, strided: bool, written: bool) -> Result<Bound<'a>> {
         let block = self.block(&argument.buffer)?;
         let (size, mut extent) = (argument.spec.dtype.size(), argument.spec.layout.extent());
         if strided || extent.is_empty() {
             extent.start = 0;
         }
         let offset = (extent.start * size) as u64;
-        Ok(Bound { block, offset, bytes: self.binding_bytes(block, offset, (extent.end * size) as u64) })
+        let bytes = self.binding_bytes(block, offset, (extent.end * size) as u64);
+        Ok(Bound { block, offset, bytes, written })
     }
 
     /// The size of a binding from `offset` to `end`: whole `vec4`s, as the pool's sizes are.
@@ -128,14 +137,18 @@ impl GpuDevice {
         bytes.min(block.bytes().saturating_sub(offset)).min(self.caps.binding_bytes & !3)
     }
 
-    fn check_groups(&self, kernel: &Kernel) -> Result<()> {
-        if kernel.groups.iter().all(|&groups| groups <= self.caps.groups) {
-            return Ok(());
+    /// The bytes of a kernel's uniform, or what would fail once it is recorded. That has to come
+    /// first: one invalid command spoils everything that is submitted with it.
+    fn check(&self, kernel: &Kernel, bound: &[Bound]) -> Result<u64, String> {
+        let Kernel { groups, params, .. } = kernel;
+        if groups.iter().any(|&groups| groups > self.caps.groups) {
+            return Err(format!("{groups:?} workgroups are above {} in one dimension", self.caps.groups));
         }
-        let (shader, groups, limit) = (&kernel.shader.name, kernel.groups, self.caps.groups);
-        Err(self
-            .context
-            .error(format!("shader {shader}: {groups:?} workgroups are above {limit} in one dimension")))
+        let aliased = |read: &&Bound| bound.iter().any(|b| b.written && std::ptr::eq(b.block, read.block));
+        if bound.iter().filter(|bound| !bound.written).any(|read| aliased(&read)) {
+            return Err("one buffer is both read and written".into());
+        }
+        self.arena.slot(params).ok_or_else(|| format!("{} words of params are too many", params.len()))
     }
 
     fn prepare<'a>(
@@ -144,12 +157,9 @@ impl GpuDevice {
         bound: Vec<Bound<'a>>,
         nanoseconds: u64,
     ) -> Result<Dispatch<'a>> {
-        self.check_groups(kernel)?;
-        let Some(slot) = self.arena.slot(&kernel.params) else {
-            let (shader, words) = (&kernel.shader.name, kernel.params.len());
-            return Err(self.context.error(format!("shader {shader}: {words} words of params are too many")));
-        };
-        let pipeline = self.pipelines.get(kernel)?;
+        let fault = |message: String| self.context.error(format!("shader {}: {message}", kernel.shader.name));
+        let slot = self.check(kernel, &bound).map_err(fault)?;
+        let pipeline = self.pipelines.get(kernel, slot)?;
         let entry = |binding: usize, buffer, offset, bytes| wgpu::BindGroupEntry {
             binding: binding as u32,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -162,7 +172,6 @@ impl GpuDevice {
         for (place, bound) in bound.iter().enumerate() {
             entries.push(entry(place + 1, &bound.block.buffer, bound.offset, bound.bytes));
         }
-        // Checked here: an invalid group in the pass would spoil everything recorded with it.
         let group = self.context.guard(|| {
             self.context.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(&kernel.shader.name),
@@ -170,8 +179,7 @@ impl GpuDevice {
                 entries: &entries,
             })
         });
-        let group =
-            group.map_err(|error| self.context.error(format!("shader {}: {error}", kernel.shader.name)))?;
+        let group = group.map_err(|error| fault(error.to_string()))?;
         Ok(Dispatch { pipeline, group, bound, params: &kernel.params, groups: kernel.groups, nanoseconds })
     }
 
@@ -265,11 +273,12 @@ impl Device for GpuDevice {
         let mut dispatches = Vec::with_capacity(plan.kernels.len());
         for kernel in plan.kernels.iter().filter(|kernel| !kernel.groups.contains(&0)) {
             let bound = kernel.bindings.iter().map(|&binding| match binding {
-                Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, op.strided()),
-                Binding::Output => self.bound(output, false),
+                Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, op.strided(), false),
+                Binding::Output => self.bound(output, false, true),
                 Binding::Scratch(i) => {
                     let (block, &bytes) = scratch.get(i).zip(plan.scratch.get(i)).ok_or_else(missing)?;
-                    Ok(Bound { block, offset: 0, bytes: self.binding_bytes(block, 0, bytes as u64) })
+                    let bytes = self.binding_bytes(block, 0, bytes as u64);
+                    Ok(Bound { block, offset: 0, bytes, written: true })
                 }
             });
             dispatches.push(self.prepare(kernel, bound.collect::<Result<_>>()?, nanoseconds)?);
@@ -285,15 +294,6 @@ impl Device for GpuDevice {
 
     fn memory(&self) -> Memory {
         self.pool.memory()
-    }
-}
-
-impl GpuDevice {
-    /// An estimate of an operation's time.
-    fn nanoseconds(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> u64 {
-        let bytes: usize = inputs.iter().chain([output]).map(Spec::bytes).sum();
-        let compute = op.flops(inputs, output) as f64 / self.rates.flops;
-        compute.max(bytes as f64 / self.rates.bytes) as u64
     }
 }
 

@@ -37,8 +37,9 @@ impl Pipelines {
         Pipelines { context, trusted, slots: Mutex::default() }
     }
 
-    /// The pipeline of `kernel`, compiled at the first call for its key.
-    pub fn get(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
+    /// The pipeline of `kernel`, compiled at the first call for its key; its params take
+    /// `params` bytes.
+    pub fn get(&self, kernel: &Kernel, params: u64) -> Result<Arc<Pipeline>> {
         let key = Key {
             shader: kernel.shader.name.clone(),
             constants: kernel.constants.clone(),
@@ -46,7 +47,7 @@ impl Pipelines {
         };
         let slot = Arc::clone(lock(&self.slots).entry(key).or_default());
         let result = slot.get_or_init(|| {
-            self.compile(kernel).map(Arc::new).map_err(|error| match error {
+            self.compile(kernel, params).map(Arc::new).map_err(|error| match error {
                 Error::Device { device, message } => format!("{device}: {message}"),
                 error => error.to_string(),
             })
@@ -54,7 +55,7 @@ impl Pipelines {
         result.clone().map_err(|message| self.context.error(message))
     }
 
-    fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
+    fn compile(&self, kernel: &Kernel, params: u64) -> Result<Pipeline> {
         let name = kernel.shader.name.as_ref();
         let source = specialise(kernel)?;
         let device = &self.context.device;
@@ -70,16 +71,18 @@ impl Pipelines {
             } else {
                 device.create_shader_module(desc)
             };
-            let entry = |binding: usize, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+            let entry = |binding: usize, ty, min_binding_size| wgpu::BindGroupLayoutEntry {
                 binding: binding as u32,
                 visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: binding == 0, min_binding_size },
                 count: None,
             };
-            let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+            // With the size known here, too few params fail now and not in the middle of a submit.
+            let params = wgpu::BufferSize::new(params);
+            let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, params)];
             for (place, binding) in kernel.bindings.iter().enumerate() {
                 let read_only = matches!(binding, Binding::Input(_));
-                entries.push(entry(place + 1, wgpu::BufferBindingType::Storage { read_only }, false));
+                entries.push(entry(place + 1, wgpu::BufferBindingType::Storage { read_only }, None));
             }
             let group = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
                 label: Some(name),

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::task::{Poll, Waker};
+use std::thread::JoinHandle;
 
 /// What a pending map tells its future: done, or failed, with the reason where there is one.
 #[derive(Default)]
@@ -36,26 +37,47 @@ struct Job {
 /// A thread that waits for submits in the place of futures, started by the first one that has to.
 pub(super) struct Waiter {
     context: Arc<Context>,
-    jobs: OnceLock<mpsc::Sender<Job>>,
+    thread: OnceLock<Option<Thread>>,
+}
+
+struct Thread {
+    jobs: mpsc::Sender<Job>,
+    handle: JoinHandle<()>,
 }
 
 impl Waiter {
     pub fn new(context: Arc<Context>) -> Waiter {
-        Waiter { context, jobs: OnceLock::new() }
+        Waiter { context, thread: OnceLock::new() }
     }
 
     fn wait(&self, job: Job) {
-        let jobs = self.jobs.get_or_init(|| {
-            let (sender, receiver) = mpsc::channel::<Job>();
+        let start = || {
+            let (jobs, receiver) = mpsc::channel::<Job>();
             let context = Arc::clone(&self.context);
-            // Without a thread the receiver is dropped, and every send below fails.
-            let _ = std::thread::Builder::new().name("kiln-gpu-wait".into()).spawn(move || {
-                receiver.into_iter().for_each(|job| run(&context, &job));
-            });
-            sender
-        });
-        if let Err(mpsc::SendError(job)) = jobs.send(job) {
+            let work = move || receiver.into_iter().for_each(|job| run(&context, &job));
+            let handle = std::thread::Builder::new().name("kiln-gpu-wait".into()).spawn(work).ok()?;
+            Some(Thread { jobs, handle })
+        };
+        // Where the system grants no thread, the caller's own has to wait.
+        let refused = match self.thread.get_or_init(start) {
+            Some(thread) => thread.jobs.send(job).err().map(|error| error.0),
+            None => Some(job),
+        };
+        if let Some(job) = refused {
             run(&self.context, &job);
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let Some(Some(Thread { jobs, handle })) = self.thread.take() else { return };
+        drop(jobs);
+        // A driver may crash when a thread still holds its device while the process exits. The
+        // thread itself gets here when a task that it woke held the last handle to the device.
+        if handle.thread().id() != std::thread::current().id() {
+            // It fails only if the thread panicked, which then was reported.
+            let _ = handle.join();
         }
     }
 }

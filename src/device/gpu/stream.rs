@@ -24,6 +24,8 @@ pub(super) struct Bound<'a> {
     pub block: &'a Block,
     pub offset: u64,
     pub bytes: u64,
+    /// Whether the kernel may write it.
+    pub written: bool,
 }
 
 /// A dispatch ready to be recorded.

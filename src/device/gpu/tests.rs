@@ -10,6 +10,7 @@ struct Affine {
     addend: f32,
     shader: &'static str,
     groups: Option<u32>,
+    params: usize,
     twice: bool,
 }
 
@@ -32,11 +33,18 @@ fn scratch_affine() -> Shader {
     let source = AFFINE.replace("read> input", "read_write> input");
     Shader { name: "affine_scratch".into(), source: source.into() }
 }
-const BROKEN: &str = "fn main() { let x: f32 = 1u; }";
+const BROKEN: &str = "const FACTOR = 1; fn main() { let x: f32 = 1u; }";
+const GREEDY: &str = "
+const FACTOR = 1;
+@group(0) @binding(0) var<uniform> params: array<vec4<u32>, 4>;
+@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+@compute @workgroup_size(1) fn main() { output[0] = input[0] + f32(params[3].x); }
+";
 
 impl Affine {
     fn new(addend: f32) -> Affine {
-        Affine { addend, shader: AFFINE, groups: None, twice: false }
+        Affine { addend, shader: AFFINE, groups: None, params: 2, twice: false }
     }
 }
 
@@ -49,15 +57,18 @@ impl Op for Affine {
     }
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
         assert_eq!(inputs[0].layout.offset, 0);
-        let name = if self.shader == AFFINE { "affine" } else { "broken" };
         let kernel = |from, to, factor, addend: f32| Kernel {
             shader: match from {
                 Binding::Scratch(_) => scratch_affine(),
-                _ => Shader::file(name, self.shader),
+                _ => Shader { name: self.shader.into(), source: self.shader.into() },
             },
             constants: vec![("FACTOR", Cow::Borrowed(factor))],
             bindings: vec![from, to],
-            params: vec![output.elements() as u32, addend.to_bits()],
+            params: [output.elements() as u32, addend.to_bits()]
+                .into_iter()
+                .cycle()
+                .take(self.params)
+                .collect(),
             groups: match self.groups {
                 Some(groups) => [groups, 1, 1],
                 None => Kernel::fold(output.elements().div_ceil(64), caps),
@@ -79,7 +90,9 @@ impl Op for Affine {
 fn present<T>(opened: Result<T>) -> Option<T> {
     match opened {
         Ok(device) => Some(device),
-        Err(error @ Error::NoDevice { .. }) if std::env::var_os("KILN_REQUIRE_GPU").is_none() => {
+        Err(error @ Error::NoDevice { .. })
+            if std::env::var_os("KILN_REQUIRE_GPU").is_none_or(|value| value != "1") =>
+        {
             eprintln!("not run: {error}");
             None
         }
@@ -195,17 +208,24 @@ fn mistakes_are_errors_and_the_next_call_works() {
     let x = upload(&device, &[3.0; 8]);
     let kept = run(&device, &Affine::new(0.0), &x).unwrap();
 
-    let error = run(&device, &Affine { shader: BROKEN, ..Affine::new(0.0) }, &x).unwrap_err();
-    assert!(error.to_string().contains("broken"), "{error}");
+    for shader in [BROKEN, GREEDY] {
+        let error = run(&device, &Affine { shader, ..Affine::new(0.0) }, &x).unwrap_err();
+        assert!(error.to_string().contains("shader"), "{error}");
+    }
     let groups = device.caps().groups + 1;
     let error = run(&device, &Affine { groups: Some(groups), ..Affine::new(0.0) }, &x).unwrap_err();
     assert!(error.to_string().contains("workgroups"), "{error}");
     let error = device.allocate(usize::MAX / 2).unwrap_err();
     assert!(error.to_string().contains("max_"), "{error}");
-    let mut unaligned = x.clone();
-    (unaligned.spec, unaligned.spec.layout.offset) = (spec(2), 1);
+    let mut unaligned = Argument { buffer: x.buffer.clone(), spec: spec(2) };
     unaligned.spec.layout.offset = 1;
     assert!(run(&device, &Affine::new(0.0), &unaligned).is_err());
+    let mut outside = Argument { buffer: x.buffer.clone(), spec: spec(2) };
+    outside.spec.layout.offset = 1 << 20;
+    assert!(run(&device, &Affine::new(0.0), &outside).is_err());
+    let error = device.run(&Affine::new(0.0), std::slice::from_ref(&x), &x).unwrap_err();
+    assert!(error.to_string().contains("read and written"), "{error}");
+    assert!(run(&device, &Affine { params: 1 << 20, ..Affine::new(0.0) }, &x).is_err());
 
     assert_eq!(read(&device, &kept), [6.0; 8]);
     assert_eq!(read(&device, &run(&device, &Affine::new(1.0), &x).unwrap()), [7.0; 8]);
