@@ -1,1 +1,243 @@
-//! Products of matrices.
+//! Matrix products, batched and broadcast.
+
+use crate::expr::Loops;
+use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// `[.., m, k] x [.., k, n] -> [.., m, n]` for inputs of the same leading dimensions.
+#[derive(Debug)]
+struct Matmul;
+
+/// One product of a batch: sizes, and the strides of a row and a column of each operand.
+#[derive(Clone, Copy, Debug)]
+struct Product {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: (isize, isize),
+    b: (isize, isize),
+}
+
+impl Product {
+    fn of(a: &Spec, b: &Spec) -> Product {
+        let rank = a.shape().rank();
+        let matrix = |spec: &Spec| (spec.layout.strides()[rank - 2], spec.layout.strides()[rank - 1]);
+        let (m, k, n) = (a.shape()[rank - 2], a.shape()[rank - 1], b.shape()[rank - 1]);
+        Product { m, n, k, a: matrix(a), b: matrix(b) }
+    }
+
+    /// Multiply-adds.
+    fn work(&self) -> usize {
+        self.m * self.n * self.k
+    }
+
+    /// Writes the product, row-major, to `output`.
+    ///
+    /// # Safety
+    /// `a` and `b` must be valid for reads at all places that the strides reach.
+    unsafe fn run(&self, a: *const f32, b: *const f32, output: &mut [f32], threads: Parallelism) {
+        assert_eq!(output.len(), self.m * self.n);
+        if self.k == 0 {
+            return output.fill(0.0);
+        }
+        let (m, n, k) = (self.m, self.n, self.k);
+        // SAFETY: `output` holds m rows of n, and the caller vouches for the inputs.
+        unsafe {
+            let output = output.as_mut_ptr();
+            let (a_row, a_column) = self.a;
+            let (b_row, b_column) = self.b;
+            gemm::gemm(
+                m, n, k, output, 1, n as isize, false, a, a_column, a_row, b, b_column, b_row, 0.0, 1.0,
+                false, false, false, threads,
+            );
+        }
+    }
+}
+
+/// The dimensions before the last two, merged where both operands allow.
+fn batches(a: &Spec, b: &Spec) -> Loops {
+    let rank = a.shape().rank() - 2;
+    let lead = |spec: &Spec| {
+        let mut layout = spec.layout;
+        // Matrices fall away as dimensions of one element.
+        for axis in rank..rank + 2 {
+            layout = layout.slice(axis, 0, 1, 1);
+        }
+        layout
+    };
+    let (a, b) = (lead(a), lead(b));
+    Loops::new(&a.shape, &[a, b])
+}
+
+/// The places of the matrices of product `index`, counted from the operands' offsets.
+fn places(batches: &Loops, mut index: usize) -> [isize; 2] {
+    let mut places = [0; 2];
+    for (axis, &size) in batches.dims.iter().enumerate().rev() {
+        for (place, strides) in places.iter_mut().zip(&batches.strides) {
+            *place += (index % size) as isize * strides[axis];
+        }
+        index /= size;
+    }
+    places
+}
+
+/// Multiply-adds that are worth a thread of their own.
+const SHARE: usize = 1 << 17;
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let [a, b] = inputs else {
+            return Err(Error::op("matmul", format!("takes 2 tensors, not {}", inputs.len())));
+        };
+        if a.dtype != DType::F32 || b.dtype != DType::F32 {
+            return Err(Error::op("matmul", format!("is not defined for {} and {}", a.dtype, b.dtype)));
+        }
+        let rank = a.shape().rank();
+        if rank < 2 || b.shape().rank() != rank || a.shape()[..rank - 2] != b.shape()[..rank - 2] {
+            let message =
+                format!("shapes {} and {} are not batches of as many matrices", a.shape(), b.shape());
+            return Err(Error::op("matmul", message));
+        }
+        check_inner(a.shape(), b.shape(), a.shape()[rank - 1], b.shape()[rank - 2])?;
+        let mut dims = a.shape().to_vec();
+        dims[rank - 1] = b.shape()[rank - 1];
+        Ok(Spec::new(DType::F32, Shape::new(&dims)?))
+    }
+
+    fn strided(&self) -> bool {
+        true
+    }
+
+    fn flops(&self, inputs: &[Spec], output: &Spec) -> u64 {
+        2 * output.elements() as u64 * Product::of(&inputs[0], &inputs[1]).k as u64
+    }
+
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        let [a, b] = [&inputs[0], &inputs[1]];
+        let product = Product::of(&a.spec, &b.spec);
+        let batches = batches(&a.spec, &b.spec);
+        let run = |index: usize, output: &mut [f32], threads: Parallelism| {
+            let [a_place, b_place] = places(&batches, index);
+            let start = |view: &View, place: isize| {
+                let buffer = view.buffer::<f32>();
+                buffer.as_ptr().wrapping_offset(view.spec.layout.offset as isize + place)
+            };
+            // SAFETY: the executor's views cover their layouts' extents, and the pointers are those
+            // of the matrices' first elements.
+            unsafe { product.run(start(a, a_place), start(b, b_place), output, threads) }
+        };
+        let output = output.slice::<f32>();
+        let size = product.m * product.n;
+        // Threads share a product only where there are too few products to go round.
+        if output.len() / size < rayon::current_num_threads() {
+            let products = output.chunks_exact_mut(size).enumerate();
+            products.for_each(|(index, output)| run(index, output, Parallelism::Rayon(0)));
+        } else {
+            output
+                .par_chunks_exact_mut(size)
+                .with_min_len(SHARE.div_ceil(product.work().max(1)))
+                .enumerate()
+                .for_each(|(index, output)| run(index, output, Parallelism::None));
+        }
+        Ok(())
+    }
+
+    fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let [a, b] = [&inputs[0], &inputs[1]];
+        let multiply = |a: &Tensor, b: &Tensor| Tensor::apply(Matmul, &[a, b]);
+        Ok(vec![Some(multiply(upstream, &b.t()?)?), Some(multiply(&a.t()?, upstream)?)])
+    }
+}
+
+fn check_inner(a: &Shape, b: &Shape, columns: usize, rows: usize) -> Result<()> {
+    if columns == rows {
+        return Ok(());
+    }
+    let message = format!("shapes {a} and {b} do not multiply: {columns} columns against {rows} rows");
+    Err(Error::op("matmul", message))
+}
+
+impl Tensor {
+    /// The matrix product, as `torch.matmul`: of the last two dimensions, with the ones before
+    /// them broadcast. A 1-D tensor is a row on the left and a column on the right, and that
+    /// dimension is not in the result: two of them give their dot product.
+    ///
+    /// An error for integers and truth values, scalars, and shapes that do not fit.
+    ///
+    /// ```
+    /// use kiln::{Engine, Tensor};
+    /// let x = Tensor::arange(0.0, 6.0, 1.0, &Engine::cpu())?.reshape([2, 3])?;
+    /// assert_eq!(x.matmul(&x.t()?)?.to_vec::<f32>()?, [5.0, 14.0, 14.0, 50.0]);
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
+        let refuse = |message: &str| {
+            let message = format!("shapes {} and {} {message}", self.shape(), other.shape());
+            Err(Error::op("matmul", message))
+        };
+        if self.rank() == 0 || other.rank() == 0 {
+            return refuse("do not multiply: a scalar is no matrix; use mul");
+        }
+        let a = if self.rank() == 1 { self.unsqueeze(0)? } else { self.clone() };
+        let b = if other.rank() == 1 { other.unsqueeze(-1)? } else { other.clone() };
+        let (a_lead, b_lead) = (&a.dims()[..a.rank() - 2], &b.dims()[..b.rank() - 2]);
+        let (m, k, n) = (a.size(-2)?, a.size(-1)?, b.size(-1)?);
+        check_inner(self.shape(), other.shape(), k, b.size(-2)?)?;
+        let Some(lead) = Shape::new(a_lead)?.broadcast(&Shape::new(b_lead)?) else {
+            return refuse("do not multiply: the dimensions before the matrices do not broadcast");
+        };
+        let with = |rows: usize, columns: usize| [&lead[..], &[rows, columns]].concat();
+        let shared = b_lead.iter().all(|&size| size == 1);
+        let product = if shared && lead.rank() > 0 {
+            // One matrix on the right for all on the left: their rows make one tall product, and
+            // the gradient of the right one is one product too.
+            let tall = a.reshape([a_lead.iter().product::<usize>() * m, k])?;
+            Tensor::apply(Matmul, &[&tall, &b.reshape([k, n])?])?
+        } else {
+            Tensor::apply(Matmul, &[&a.broadcast_to(with(m, k))?, &b.broadcast_to(with(k, n))?])?
+        };
+        let mut dims = lead.to_vec();
+        dims.extend((self.rank() > 1).then_some(m));
+        dims.extend((other.rank() > 1).then_some(n));
+        product.reshape(dims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The product by its definition; what every kernel must agree with.
+    fn reference(a: &[f32], b: &[f32], product: &Product) -> Vec<f32> {
+        let Product { m, n, k, .. } = *product;
+        let at = |(row, column): (isize, isize), i: usize, j: usize| {
+            (i as isize * row + j as isize * column) as usize
+        };
+        let element = |i: usize, j: usize| {
+            (0..k).map(|l| f64::from(a[at(product.a, i, l)]) * f64::from(b[at(product.b, l, j)])).sum::<f64>()
+        };
+        (0..m * n).map(|index| element(index / n, index % n) as f32).collect()
+    }
+
+    #[test]
+    fn products_of_any_strides() {
+        let values: Vec<f32> = (0..400).map(|i| ((i * 37) % 19) as f32 - 9.0).collect();
+        for (m, n, k) in [(1, 1, 1), (1, 7, 5), (7, 1, 5), (17, 13, 11), (16, 3, 2), (5, 18, 1), (3, 4, 0)] {
+            let [m_stride, n_stride, k_stride] = [m, n, k].map(|size| size as isize);
+            for a in [(k_stride, 1), (1, m_stride), (0, 1), (k_stride, 0)] {
+                for b in [(n_stride, 1), (1, k_stride), (1, 0), (0, 1)] {
+                    let product = Product { m, n, k, a, b };
+                    let mut output = vec![f32::NAN; m * n];
+                    // SAFETY: every stride stays within the 400 values.
+                    unsafe { product.run(values.as_ptr(), values.as_ptr(), &mut output, Parallelism::None) };
+                    assert_eq!(output, reference(&values, &values, &product), "{product:?}");
+                }
+            }
+        }
+    }
+}

@@ -17,3 +17,5 @@ mod reduce;
 mod reshape;
 mod slice;
 mod softmax;
+
+pub use conv2d::Conv2dOptions;

@@ -1,0 +1,176 @@
+//! Convolution on the CPU: windows gathered into columns, and matrix products.
+
+use super::Sizes;
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// Calls `each` with the places in an output and in an image plane, and the length, of every run of
+/// an output row for which the tap lies inside the image.
+fn rows(sizes: &Sizes, tap: [usize; 2], mut each: impl FnMut(usize, usize, usize)) {
+    // The first and the end of the output rows (or columns) whose window has this tap inside the
+    // image, and the image's row (or column) it meets first.
+    let span = |axis: usize| {
+        let shift = tap[axis] * sizes.dilation[axis];
+        let (stride, padding) = (sizes.stride[axis], sizes.padding[axis]);
+        let first = padding.saturating_sub(shift).div_ceil(stride).min(sizes.output[axis]);
+        let end =
+            (sizes.image[axis] + padding).saturating_sub(shift).div_ceil(stride).min(sizes.output[axis]);
+        (first, end.max(first), first * stride + shift - padding.min(first * stride + shift))
+    };
+    let (y_first, y_end, y) = span(0);
+    let (x_first, x_end, x) = span(1);
+    for (row, oy) in (y_first..y_end).enumerate() {
+        each(
+            oy * sizes.output[1] + x_first,
+            (y + row * sizes.stride[0]) * sizes.image[1] + x,
+            x_end - x_first,
+        );
+    }
+}
+
+/// `columns[tap][position]`: what each tap sees from each position of one image's group.
+fn gather(sizes: &Sizes, image: &[f32], columns: &mut [f32]) {
+    let mut taps = columns.chunks_exact_mut(sizes.positions());
+    let stride = sizes.stride[1];
+    for plane in image.chunks_exact(sizes.pixels()) {
+        for ky in 0..sizes.kernel[0] {
+            for kx in 0..sizes.kernel[1] {
+                let column = taps.next().expect("a column for each tap");
+                column.fill(0.0);
+                rows(sizes, [ky, kx], |to, from, count| {
+                    let to = &mut column[to..to + count];
+                    if stride == 1 {
+                        to.copy_from_slice(&plane[from..from + count]);
+                    } else {
+                        to.iter_mut().zip(plane[from..].iter().step_by(stride)).for_each(|(to, &x)| *to = x);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// The transpose of `gather`: adds every column's elements to the pixels they came from.
+fn scatter(sizes: &Sizes, columns: &[f32], image: &mut [f32]) {
+    let mut taps = columns.chunks_exact(sizes.positions());
+    let stride = sizes.stride[1];
+    image.fill(0.0);
+    for plane in image.chunks_exact_mut(sizes.pixels()) {
+        for ky in 0..sizes.kernel[0] {
+            for kx in 0..sizes.kernel[1] {
+                let column = taps.next().expect("a column for each tap");
+                rows(sizes, [ky, kx], |from, to, count| {
+                    let from = &column[from..from + count];
+                    plane[to..].iter_mut().step_by(stride).zip(from).for_each(|(x, &from)| *x += from);
+                });
+            }
+        }
+    }
+}
+
+/// `c[m, n] = a[m, k] b[k, n]` (or added to `c`), each with the strides of its rows and columns.
+fn multiply(
+    [m, n, k]: [usize; 3],
+    c: &mut [f32],
+    add: bool,
+    (a, a_row, a_column): (&[f32], usize, usize),
+    (b, b_row, b_column): (&[f32], usize, usize),
+) {
+    assert!(c.len() >= m * n && a.len() >= m * k && b.len() >= k * n);
+    let [a_row, a_column, b_row, b_column] = [a_row, a_column, b_row, b_column].map(|stride| stride as isize);
+    // SAFETY: dense matrices in either order, as long as just checked.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            n as isize,
+            add,
+            a.as_ptr(),
+            a_column,
+            a_row,
+            b.as_ptr(),
+            b_column,
+            b_row,
+            if add { 1.0 } else { 0.0 },
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32]) {
+    let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
+    if input.is_empty() || weight.is_empty() {
+        return output.fill(0.0);
+    }
+    let images = input.par_chunks_exact(sizes.channels * sizes.pixels());
+    let outputs = output.par_chunks_exact_mut(filters * positions);
+    outputs.zip(images).enumerate().for_each_init(
+        || vec![0.0; taps * positions],
+        |columns, (at, (output, image))| {
+            gather(sizes, image, columns);
+            let weight = &weight[at % sizes.groups * filters * taps..][..filters * taps];
+            multiply([filters, positions, taps], output, false, (weight, taps, 1), (columns, positions, 1));
+        },
+    );
+}
+
+pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], output: &mut [f32]) {
+    let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
+    if weight.is_empty() || upstream.is_empty() {
+        return output.fill(0.0);
+    }
+    let upstreams = upstream.par_chunks_exact(filters * positions);
+    let images = output.par_chunks_exact_mut(sizes.channels * sizes.pixels());
+    images.zip(upstreams).enumerate().for_each_init(
+        || vec![0.0; taps * positions],
+        |columns, (at, (image, upstream))| {
+            let weight = &weight[at % sizes.groups * filters * taps..][..filters * taps];
+            multiply([taps, positions, filters], columns, false, (weight, 1, taps), (upstream, positions, 1));
+            scatter(sizes, columns, image);
+        },
+    );
+}
+
+/// Images are summed in this many runs, whatever the number of threads, so that the rounding is
+/// always the same.
+const RUNS: usize = 8;
+
+pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], output: &mut [f32]) {
+    let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
+    output.fill(0.0);
+    if input.is_empty() || upstream.is_empty() {
+        return;
+    }
+    let per_run = sizes.batch.div_ceil(RUNS);
+    let (image, upstream_image) = (sizes.channels * sizes.pixels(), filters * positions);
+    let partial: Vec<Vec<f32>> = (0..sizes.batch.div_ceil(per_run))
+        .into_par_iter()
+        .map(|run| {
+            let mut columns = vec![0.0; taps * positions];
+            let mut sum = vec![0.0; sizes.groups * filters * taps];
+            for at in run * per_run * sizes.groups..sizes.batch.min((run + 1) * per_run) * sizes.groups {
+                gather(sizes, &input[at * image..][..image], &mut columns);
+                let upstream = &upstream[at * upstream_image..][..upstream_image];
+                let sum = &mut sum[at % sizes.groups * filters * taps..][..filters * taps];
+                multiply(
+                    [filters, taps, positions],
+                    sum,
+                    true,
+                    (upstream, positions, 1),
+                    (&columns, 1, positions),
+                );
+            }
+            sum
+        })
+        .collect();
+    for sum in partial {
+        output.iter_mut().zip(&sum).for_each(|(output, &sum)| *output += sum);
+    }
+}
