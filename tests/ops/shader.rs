@@ -1,0 +1,115 @@
+//! The shaders that the ops would give a GPU, validated without one.
+
+use crate::case::Case;
+use kiln::device::{Argument, Buffer, Caps, Device, DeviceKind, Download, Memory, specialise};
+use kiln::{Engine, Error, Op, Result, Spec};
+use libtest_mimic::Failed;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+/// A device that is asked for support of every op, checks the plan it gets, and then leaves the op
+/// to the CPU.
+#[derive(Debug)]
+pub struct Recorder {
+    cpu: kiln::device::cpu::CpuDevice,
+    /// Sources seen valid before.
+    valid: Mutex<HashSet<String>>,
+    errors: Arc<Mutex<Vec<String>>>,
+}
+
+/// An engine with a recorder, and the faults it found.
+#[derive(Clone)]
+pub struct Recording {
+    engine: Engine,
+    errors: Arc<Mutex<Vec<String>>>,
+}
+
+impl Recorder {
+    pub fn engine() -> Recording {
+        let errors = Arc::<Mutex<Vec<String>>>::default();
+        let recorder = Recorder { cpu: Default::default(), valid: Mutex::default(), errors: errors.clone() };
+        Recording { engine: Engine::with_devices(Some(Arc::new(recorder)), "records shaders"), errors }
+    }
+
+    fn check(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> Result<(), String> {
+        let caps = Caps::default();
+        let Some(plan) = op.gpu(inputs, output, &caps) else {
+            return Err(format!("{} has no GPU plan", op.name()));
+        };
+        for kernel in &plan.kernels {
+            if kernel.bindings.len() > caps.storage_buffers as usize {
+                return Err(format!("{} binds {} buffers", op.name(), kernel.bindings.len()));
+            }
+            if kernel.groups.iter().any(|&groups| groups > caps.groups) {
+                return Err(format!("{} asks for {:?} workgroups", op.name(), kernel.groups));
+            }
+            let source = specialise(kernel).map_err(|error| error.to_string())?;
+            if !self.valid.lock().unwrap().contains(&source) {
+                let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
+                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+                    .validate(&module)
+                    .map_err(|e| e.emit_to_string(&source))?;
+                self.valid.lock().unwrap().insert(source);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs a case so that each of its ops is asked for its plan.
+pub fn validate(case: &Case, recording: &Recording) -> Result<(), Failed> {
+    // One engine for all trials, so faults are told apart by asking under a lock.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    case.run(&recording.engine)?;
+    let errors: Vec<String> = recording.errors.lock().unwrap().drain(..).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors.join("\n").into()) }
+}
+
+impl Device for Recorder {
+    fn name(&self) -> &str {
+        "recorder"
+    }
+
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Cpu
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Buffer> {
+        self.cpu.allocate(bytes)
+    }
+
+    fn upload(&self, data: &[u8]) -> Result<Buffer> {
+        self.cpu.upload(data)
+    }
+
+    fn download<'a>(&'a self, buffer: &Buffer, range: Range<usize>) -> Download<'a> {
+        self.cpu.download(buffer, range)
+    }
+
+    fn alignment(&self) -> usize {
+        256
+    }
+
+    fn supports(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> bool {
+        if output.elements() > 0 {
+            if let Err(error) = self.check(op, inputs, output) {
+                self.errors.lock().unwrap().push(error);
+            }
+        }
+        false
+    }
+
+    fn run(&self, op: &dyn Op, _: &[Argument], _: &Argument) -> Result<()> {
+        Err(Error::device("recorder", format!("was asked to run {}", op.name())))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn memory(&self) -> Memory {
+        self.cpu.memory()
+    }
+}
