@@ -1,7 +1,7 @@
 //! Reductions over one run of neighbouring dimensions; several runs are reduced one after the
 //! other.
 
-use crate::{DType, Error, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View, Word};
 use rayon::prelude::*;
 
 /// What a reduction keeps of the elements.
@@ -65,23 +65,12 @@ impl Op for Reduce {
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
         let sizes = self.sizes(inputs[0].spec.shape());
         match (inputs[0].spec.dtype, self.kind) {
-            (DType::I32, kind) => {
-                let fold = match kind {
-                    Kind::Max => |a: i32, b: i32| a.max(b),
-                    Kind::Min => |a: i32, b: i32| a.min(b),
-                    _ => |a: i32, b: i32| a.wrapping_add(b),
-                };
-                let first = match kind {
-                    Kind::Max => i32::MIN,
-                    Kind::Min => i32::MAX,
-                    _ => 0,
-                };
-                columns(inputs[0].slice(), output.slice(), sizes, first, fold);
-            }
-            (_, Kind::Sum) if sizes.2 == 1 => sum_rows(inputs[0].slice(), output.slice(), sizes.1),
-            (_, Kind::Sum) => columns(inputs[0].slice::<f32>(), output.slice(), sizes, 0.0, |a, b| a + b),
-            (_, Kind::Max) => columns(inputs[0].slice(), output.slice(), sizes, f32::NEG_INFINITY, greater),
-            (_, Kind::Min) => columns(inputs[0].slice(), output.slice(), sizes, f32::INFINITY, lesser),
+            (DType::I32, Kind::Max) => fold(inputs[0].slice(), output.slice(), sizes, i32::MIN, i32::max),
+            (DType::I32, Kind::Min) => fold(inputs[0].slice(), output.slice(), sizes, i32::MAX, i32::min),
+            (DType::I32, _) => fold(inputs[0].slice(), output.slice(), sizes, 0, i32::wrapping_add),
+            (_, Kind::Sum) => fold(inputs[0].slice(), output.slice(), sizes, 0.0, |a: f32, b| a + b),
+            (_, Kind::Max) => fold(inputs[0].slice(), output.slice(), sizes, f32::NEG_INFINITY, greater),
+            (_, Kind::Min) => fold(inputs[0].slice(), output.slice(), sizes, f32::INFINITY, lesser),
             (_, Kind::ArgMax) => positions(inputs[0].slice(), output.slice(), sizes, |a, b| a > b),
             (_, Kind::ArgMin) => positions(inputs[0].slice(), output.slice(), sizes, |a, b| a < b),
         }
@@ -123,75 +112,97 @@ fn lesser(a: f32, b: f32) -> f32 {
 /// Elements a thread should have at least.
 const SHARE: usize = 16 * 1024;
 
-/// Sums of rows of `length`. Long rows are cut at fixed places, so that the rounding does not
-/// depend on the number of threads.
-fn sum_rows(input: &[f32], output: &mut [f32], length: usize) {
-    const CUT: usize = 64 * 1024;
-    if length == 0 {
-        output.fill(0.0);
-    } else if length > CUT {
-        for (row, out) in input.chunks_exact(length).zip(output) {
-            let parts: Vec<f32> = row.par_chunks(CUT).map(sum).collect();
-            *out = sum(&parts);
-        }
-    } else {
-        let rows = SHARE.div_ceil(length);
-        output.par_chunks_mut(rows).zip(input.par_chunks(rows * length)).for_each(|(out, rows)| {
-            out.iter_mut().zip(rows.chunks_exact(length)).for_each(|(out, row)| *out = sum(row));
+/// Folds `length` elements into one, for each of `outer` and `inner`. Where and in which order depends
+/// on the sizes alone, so that the rounding does not change with the number of threads.
+fn fold<T: Word>(
+    input: &[T],
+    output: &mut [T],
+    (outer, length, inner): (usize, usize, usize),
+    first: T,
+    join: impl Fn(T, T) -> T + Copy + Sync,
+) {
+    // A long run is cut into parts for the threads to share, whose results are folded in turn.
+    let cut = if inner == 1 { 4 * SHARE } else { (SHARE / inner).max(32) };
+    if length > cut {
+        let parts = length.div_ceil(cut);
+        let mut partial = vec![first; outer * parts * inner];
+        partial.par_chunks_mut(inner).enumerate().for_each(|(at, out)| {
+            let (row, part) = (at / parts, at % parts);
+            let (start, end) = (part * cut, length.min((part + 1) * cut));
+            let range = (row * length + start) * inner..(row * length + end) * inner;
+            run(&input[range], out, first, join);
         });
+        return fold(&partial, output, (outer, parts, inner), first, join);
     }
+    if length == 0 {
+        return output.fill(first);
+    }
+    if length * inner > 4 * SHARE {
+        // Few long rows: the columns are shared.
+        let width = SHARE.div_ceil(length);
+        for (rows, out) in input.chunks_exact(length * inner).zip(output.chunks_exact_mut(inner)) {
+            out.par_chunks_mut(width).enumerate().for_each(|(piece, out)| {
+                out.fill(first);
+                let start = piece * width;
+                pulp::Arch::new().dispatch(|| {
+                    for row in rows.chunks_exact(inner) {
+                        out.iter_mut().zip(&row[start..]).for_each(|(out, &value)| *out = join(*out, value));
+                    }
+                });
+            });
+        }
+        return;
+    }
+    output
+        .par_chunks_mut(inner)
+        .with_min_len(SHARE.div_ceil(length * inner))
+        .zip(input.par_chunks(length * inner))
+        .for_each(|(out, rows)| run(rows, out, first, join));
 }
 
-/// A sum in 32 lanes: vectors, and a rounding error that grows with a 32nd of the length.
-fn sum(values: &[f32]) -> f32 {
+/// Folds whole rows of `output`'s length into it.
+fn run<T: Word>(input: &[T], output: &mut [T], first: T, join: impl Fn(T, T) -> T + Copy) {
+    if let [out] = output {
+        *out = lanes(input, first, join);
+        return;
+    }
     pulp::Arch::new().dispatch(|| {
-        let mut lanes = [0.0f32; 32];
+        output.fill(first);
+        for row in input.chunks_exact(output.len()) {
+            output.iter_mut().zip(row).for_each(|(out, &value)| *out = join(*out, value));
+        }
+    });
+}
+
+/// A run folded in 32 lanes: vectors, and for a sum a rounding error that grows with a 32nd of the
+/// length.
+fn lanes<T: Word>(values: &[T], first: T, join: impl Fn(T, T) -> T + Copy) -> T {
+    pulp::Arch::new().dispatch(|| {
+        let mut lanes = [first; 32];
         let chunks = values.chunks_exact(32);
-        let rest: f32 = chunks.remainder().iter().sum();
+        let rest = chunks.remainder().iter().fold(first, |sum, &value| join(sum, value));
         for chunk in chunks {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane += value;
+            for (lane, &value) in lanes.iter_mut().zip(chunk) {
+                *lane = join(*lane, value);
             }
         }
         for half in [16, 8, 4, 2, 1] {
             for i in 0..half {
-                lanes[i] += lanes[i + half];
+                lanes[i] = join(lanes[i], lanes[i + half]);
             }
         }
-        lanes[0] + rest
+        join(lanes[0], rest)
     })
 }
 
-/// Folds `length` rows of `inner` elements into one, for each of `outer`.
-fn columns<T: crate::Word>(
-    input: &[T],
-    output: &mut [T],
-    (_, length, inner): (usize, usize, usize),
-    first: T,
-    fold: impl Fn(T, T) -> T + Sync,
-) {
-    if inner == 0 {
-        return;
-    }
-    // A share is whole outer rows, or a piece of one.
-    let width = inner.min(SHARE.div_ceil(length.max(1)).max(256));
-    let per_task = (SHARE / (length * inner).max(1)).max(1);
-    output.par_chunks_mut(inner * per_task).enumerate().for_each(|(task, rows)| {
-        rows.chunks_mut(inner).enumerate().for_each(|(row, out)| {
-            let base = (task * per_task + row) * length * inner;
-            out.par_chunks_mut(width).enumerate().for_each(|(piece, out)| {
-                pulp::Arch::new().dispatch(|| {
-                    out.fill(first);
-                    for step in 0..length {
-                        let from = base + step * inner + piece * width;
-                        for (out, &value) in out.iter_mut().zip(&input[from..]) {
-                            *out = fold(*out, value);
-                        }
-                    }
-                });
-            });
-        });
-    });
+/// The sum of a row.
+pub(super) fn sum(values: &[f32]) -> f32 {
+    lanes(values, 0.0, |a, b| a + b)
+}
+
+/// The greatest of a row; NaN wins.
+pub(super) fn greatest(values: &[f32]) -> f32 {
+    lanes(values, f32::NEG_INFINITY, greater)
 }
 
 /// The first position of the best element; NaN is best.
@@ -245,11 +256,32 @@ impl Tensor {
         self.reduce(Kind::Sum, axes.into_axes("sum", self.rank())?, keepdim)
     }
 
-    /// Means over axes; see [`sum`](Tensor::sum). NaN over no elements.
+    fn check_float(&self, op: &'static str) -> Result<()> {
+        if self.dtype().is_float() {
+            return Ok(());
+        }
+        Err(Error::op(op, format!("is not defined for {}; cast first", self.dtype())))
+    }
+
+    /// Means over axes; see [`sum`](Tensor::sum). NaN over no elements; an error unless the dtype
+    /// is a float.
     pub fn mean(&self, axes: impl IntoAxes, keepdim: bool) -> Result<Tensor> {
+        self.check_float("mean")?;
         let axes = axes.into_axes("mean", self.rank())?;
         let count: usize = axes.iter().map(|&axis| self.dims()[axis]).product();
         self.reduce(Kind::Sum, axes, keepdim)?.mul(1.0 / count as f64)
+    }
+
+    /// Variances over axes: the squared distances from the mean, summed and divided by the number of
+    /// elements less `correction` (1 for a sample's unbiased estimate, PyTorch's default; 0 for a
+    /// population). NaN where that leaves nothing to divide by; an error unless the dtype is a float.
+    pub fn var(&self, axes: impl IntoAxes, correction: usize, keepdim: bool) -> Result<Tensor> {
+        self.check_float("var")?;
+        let axes = axes.into_axes("var", self.rank())?;
+        let count: usize = axes.iter().map(|&axis| self.dims()[axis]).product();
+        let mean = self.reduce(Kind::Sum, axes.clone(), true)?.mul(1.0 / count as f64)?;
+        let squares = self.sub(&mean)?.square()?.reduce(Kind::Sum, axes, keepdim)?;
+        squares.div(count.saturating_sub(correction) as f64)
     }
 
     /// The greatest element over axes; NaN wins, equal elements share the gradient (PyTorch's
