@@ -2,6 +2,10 @@
 
 use crate::layout::axis;
 use crate::{Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use rayon::prelude::*;
+
+/// Elements a thread should have at least.
+const SHARE: usize = 16 * 1024;
 
 /// Pads one dimension: `before` and `after` it, and `gap` elements between neighbours.
 #[derive(Debug)]
@@ -22,7 +26,9 @@ impl Op for Pad {
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let mut dims = inputs[0].shape().to_vec();
         let size = dims[self.axis];
-        dims[self.axis] = self.before + size + size.saturating_sub(1) * self.gap + self.after;
+        // Saturated sizes are refused by `Shape::new`.
+        let gaps = size.saturating_sub(1).saturating_mul(self.gap);
+        dims[self.axis] = self.before.saturating_add(size).saturating_add(gaps).saturating_add(self.after);
         Ok(Spec::new(inputs[0].dtype, Shape::new(&dims)?))
     }
 
@@ -32,13 +38,16 @@ impl Op for Pad {
         let (size, padded) = (shape[self.axis], output.spec.shape()[self.axis]);
         let inner: usize = shape[self.axis + 1..].iter().product();
         let (input, output) = (inputs[0].slice::<u32>(), output.slice::<u32>());
-        output.fill(value);
-        for (outer, block) in output.chunks_exact_mut((padded * inner).max(1)).enumerate() {
-            for i in 0..size {
+        // Without gaps all of a block is one run.
+        let (runs, run) = if self.gap == 0 { (1, size * inner) } else { (size, inner) };
+        let blocks = output.par_chunks_mut(padded * inner).with_min_len(SHARE.div_ceil(padded * inner));
+        blocks.enumerate().for_each(|(outer, block)| {
+            block.fill(value);
+            for i in 0..runs {
                 let to = (self.before + i * (self.gap + 1)) * inner;
-                block[to..to + inner].copy_from_slice(&input[(outer * size + i) * inner..][..inner]);
+                block[to..to + run].copy_from_slice(&input[outer * size * inner + i * run..][..run]);
             }
-        }
+        });
         Ok(())
     }
 
