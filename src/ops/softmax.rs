@@ -1,1 +1,81 @@
 //! Softmax and its logarithm.
+
+use super::reduce::{greatest, sum};
+use crate::layout::axis;
+use crate::{DType, Error, Op, Output, Result, Spec, Tensor, View};
+use rayon::prelude::*;
+
+/// Elements a thread should have at least.
+const SHARE: usize = 4 * 1024;
+
+/// Over the last dimension.
+#[derive(Debug)]
+struct Softmax {
+    log: bool,
+}
+
+impl Op for Softmax {
+    fn name(&self) -> &'static str {
+        if self.log { "log_softmax" } else { "softmax" }
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        if inputs[0].dtype != DType::F32 {
+            return Err(Error::op(self.name(), format!("is not defined for {}", inputs[0].dtype)));
+        }
+        Ok(Spec::new(DType::F32, *inputs[0].shape()))
+    }
+
+    fn flops(&self, _: &[Spec], output: &Spec) -> u64 {
+        8 * output.elements() as u64
+    }
+
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        let length = inputs[0].spec.shape().last().copied().unwrap_or(1);
+        let rows = output.slice::<f32>().par_chunks_mut(length).with_min_len(SHARE.div_ceil(length));
+        rows.zip(inputs[0].slice::<f32>().par_chunks(length)).for_each(|(out, row)| {
+            // Less the greatest, so that no exponential overflows.
+            let top = greatest(row);
+            out.iter_mut().zip(row).for_each(|(out, value)| *out = (value - top).exp());
+            let total = sum(out);
+            if self.log {
+                let shift = total.ln();
+                out.iter_mut().zip(row).for_each(|(out, value)| *out = value - top - shift);
+            } else {
+                let scale = 1.0 / total;
+                out.iter_mut().for_each(|out| *out *= scale);
+            }
+        });
+        Ok(())
+    }
+
+    fn gradient(&self, _: &[Tensor], y: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(if self.log {
+            upstream.sub(&y.exp()?.mul(&upstream.sum(-1, true)?)?)?
+        } else {
+            let weighted = upstream.mul(y)?;
+            weighted.sub(&y.mul(&weighted.sum(-1, true)?)?)?
+        })])
+    }
+}
+
+impl Tensor {
+    /// `exp(x) / sum(exp(x))` along an axis; the shape stays. A row that is `-inf` throughout gives
+    /// NaN, as in PyTorch. An error unless the dtype is a float and the axis exists.
+    pub fn softmax(&self, axis: isize) -> Result<Tensor> {
+        self.softmax_over(Softmax { log: false }, axis)
+    }
+
+    /// The logarithm of [`softmax`](Tensor::softmax), without its underflow.
+    pub fn log_softmax(&self, axis: isize) -> Result<Tensor> {
+        self.softmax_over(Softmax { log: true }, axis)
+    }
+
+    fn softmax_over(&self, op: Softmax, dim: isize) -> Result<Tensor> {
+        let at = axis(op.name(), dim, self.rank())?;
+        if at + 1 == self.rank() {
+            return Tensor::apply(op, &[self]);
+        }
+        Tensor::apply(op, &[&self.transpose(at as isize, -1)?])?.transpose(at as isize, -1)
+    }
+}
