@@ -1,1 +1,277 @@
-//! Elements picked and added by index.
+//! Elements picked by index along a dimension, and added back by index.
+//!
+//! Both ops see data and index as views: an index that is broadcast over rows (an embedding's)
+//! costs one word a row.
+
+use crate::expr::Loops;
+use crate::layout::axis;
+use crate::{DType, Error, Layout, Op, Output, Result, Shape, Spec, Tensor, View, Word};
+use rayon::prelude::*;
+use std::iter::zip;
+
+/// Elements a thread should have at least.
+const SHARE: usize = 4 * 1024;
+
+/// `out[i][j] = data[index[i][j]][j]` for axis 0, and so on. Inputs: data, index; of one shape but
+/// along the axis.
+#[derive(Debug)]
+struct Gather {
+    axis: usize,
+}
+
+/// `out[index[i][j]][j] += source[i][j]` for axis 0, and so on, starting from zero. Inputs: index,
+/// source; of one shape.
+#[derive(Debug)]
+struct Scatter {
+    axis: usize,
+    /// The output's size along the axis.
+    size: usize,
+}
+
+/// A tensor with one element along the axis: the start of each of its lines.
+fn starts(layout: &Layout, axis: usize) -> Layout {
+    layout.slice(axis, 0, 1, 1)
+}
+
+/// The place of element `at` of loops over `dims`.
+fn place(mut at: usize, dims: &[usize], strides: &[isize]) -> isize {
+    let mut place = 0;
+    for (&size, &stride) in zip(dims, strides).rev() {
+        place += (at % size) as isize * stride;
+        at /= size;
+    }
+    place
+}
+
+fn checked(op: &'static str, index: i32, size: usize) -> Result<usize> {
+    usize::try_from(index).ok().filter(|&index| index < size).ok_or_else(|| {
+        Error::op(op, format!("index {index} is out of range, expected 0 to {}", size as i64 - 1))
+    })
+}
+
+impl Op for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(Spec::new(inputs[0].dtype, *inputs[1].shape()))
+    }
+
+    fn strided(&self) -> bool {
+        true
+    }
+
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        let (data, index) = (inputs[0].buffer::<u32>(), inputs[1].buffer::<i32>());
+        let (layout, size) = (inputs[0].spec.layout, inputs[0].spec.shape()[self.axis]);
+        let step = layout.strides()[self.axis];
+        let shape = *output.spec.shape();
+        let lines = starts(&layout, self.axis).broadcast(shape);
+        let loops = Loops::new(&shape, &[lines, inputs[1].spec.layout]);
+        let (outer, width) = loops.dims.split_last().map_or((&[][..], 1), |(&last, outer)| (outer, last));
+        let last = |operand: usize| loops.strides[operand].last().copied().unwrap_or(0);
+        let rows = output.slice::<u32>().par_chunks_mut(width).with_min_len(SHARE.div_ceil(width));
+        rows.enumerate().try_for_each(|(row, out)| {
+            let from = lines.offset as isize + place(row, outer, &loops.strides[0]);
+            let at = inputs[1].spec.layout.offset as isize + place(row, outer, &loops.strides[1]);
+            if last(0) == 1 && last(1) == 0 {
+                let chosen = checked("gather", index[at as usize], size)? as isize;
+                out.copy_from_slice(&data[(from + chosen * step) as usize..][..width]);
+                return Ok(());
+            }
+            for (j, out) in (0..).zip(out) {
+                let chosen = checked("gather", index[(at + j * last(1)) as usize], size)? as isize;
+                *out = data[(from + j * last(0) + chosen * step) as usize];
+            }
+            Ok(())
+        })
+    }
+
+    fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let op = Scatter { axis: self.axis, size: inputs[0].dims()[self.axis] };
+        Ok(vec![Some(Tensor::apply(op, &[&inputs[1], upstream])?), None])
+    }
+}
+
+impl Scatter {
+    fn add<T: Word>(
+        &self,
+        inputs: &[View],
+        output: &mut Output,
+        add: impl Fn(T, T) -> T + Sync,
+    ) -> Result<()> {
+        let (index, source) = (inputs[0].buffer::<i32>(), inputs[1].buffer::<T>());
+        let layouts = [inputs[0].spec.layout, inputs[1].spec.layout];
+        let count = layouts[0].shape[self.axis];
+        let steps = layouts.map(|layout| layout.strides()[self.axis]);
+        let lines = layouts.map(|layout| starts(&layout, self.axis));
+        let loops = Loops::new(&lines[0].shape, &lines);
+        let places =
+            |at: usize| [0, 1].map(|i| lines[i].offset as isize + place(at, &loops.dims, &loops.strides[i]));
+        let inner: usize = layouts[0].shape[self.axis + 1..].iter().product();
+        // Whether a row has one index and its source lies together.
+        let mut tail = lines;
+        for line in &mut tail {
+            for axis in 0..=self.axis {
+                *line = line.slice(axis, 0, 1, 1);
+            }
+        }
+        let whole_rows =
+            tail[1].is_contiguous() && tail[0].collapsed().iter().all(|&(_, stride)| stride == 0);
+        let block = self.size * inner;
+        let output = output.slice::<T>();
+        let blocks = output.par_chunks_mut(block).with_min_len(SHARE.div_ceil(block.max(count * inner)));
+        blocks.enumerate().try_for_each(|(outer, block)| {
+            block.fill(T::zeroed());
+            if !whole_rows {
+                let places: Vec<_> = (0..inner).map(|i| places(outer * inner + i)).collect();
+                for k in 0..count as isize {
+                    for (i, [at, from]) in places.iter().enumerate() {
+                        let chosen = checked("scatter_add", index[(at + k * steps[0]) as usize], self.size)?;
+                        let out = &mut block[chosen * inner + i];
+                        *out = add(*out, source[(from + k * steps[1]) as usize]);
+                    }
+                }
+                return Ok(());
+            }
+            // Every piece walks all indices and adds the rows that are its own, in order.
+            let [at, from] = places(outer * inner);
+            let rows = self.size.div_ceil(rayon::current_num_threads()).max(SHARE.div_ceil(inner));
+            block.par_chunks_mut(rows * inner).enumerate().try_for_each(|(piece, block)| {
+                for k in 0..count as isize {
+                    let chosen = checked("scatter_add", index[(at + k * steps[0]) as usize], self.size)?;
+                    if chosen / rows == piece {
+                        let row = &source[(from + k * steps[1]) as usize..][..inner];
+                        let out = &mut block[chosen % rows * inner..][..inner];
+                        zip(out, row).for_each(|(out, &value)| *out = add(*out, value));
+                    }
+                }
+                Ok(())
+            })
+        })
+    }
+}
+
+impl Op for Scatter {
+    fn name(&self) -> &'static str {
+        "scatter_add"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let mut dims = inputs[0].shape().to_vec();
+        dims[self.axis] = self.size;
+        if !matches!(inputs[1].dtype, DType::F32 | DType::I32) {
+            return Err(Error::op("scatter_add", format!("is not defined for {}", inputs[1].dtype)));
+        }
+        Ok(Spec::new(inputs[1].dtype, Shape::new(&dims)?))
+    }
+
+    fn strided(&self) -> bool {
+        true
+    }
+
+    fn flops(&self, inputs: &[Spec], output: &Spec) -> u64 {
+        // The GPU kernel's: each output element looks at every index of its line.
+        output.elements() as u64 * inputs[0].shape()[self.axis] as u64
+    }
+
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        match output.spec.dtype {
+            DType::I32 => self.add::<i32>(inputs, output, i32::wrapping_add),
+            _ => self.add::<f32>(inputs, output, |a, b| a + b),
+        }
+    }
+
+    fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![None, Some(Tensor::apply(Gather { axis: self.axis }, &[upstream, &inputs[0]])?)])
+    }
+}
+
+/// An error unless `index` is of `data`'s rank, and no larger than it but along `axis` (along no
+/// dimension where that is `None`).
+fn check_fit(op: &'static str, index: &Tensor, data: &Tensor, what: &str, axis: Option<usize>) -> Result<()> {
+    if index.dtype() != DType::I32 {
+        return Err(Error::op(op, format!("the index is {}, not i32", index.dtype())));
+    }
+    let fits = |d: usize| Some(d) == axis || index.dims()[d] <= data.dims()[d];
+    if index.rank() == data.rank() && (0..data.rank()).all(fits) {
+        return Ok(());
+    }
+    let but = axis.map_or(String::new(), |axis| format!(" other than dimension {axis}"));
+    let (index, data) = (index.shape(), data.shape());
+    Err(Error::op(op, format!("index shape {index} does not lie within {what} shape {data}{but}")))
+}
+
+/// The corner of `tensor` that has the sizes of `index`, but along `keep`.
+fn corner(tensor: &Tensor, index: &Tensor, keep: Option<usize>) -> Result<Tensor> {
+    (0..tensor.rank()).filter(|&d| Some(d) != keep).try_fold(tensor.clone(), |part, d| {
+        let length = index.dims()[d];
+        if length == part.dims()[d] { Ok(part) } else { part.narrow(d as isize, 0, length) }
+    })
+}
+
+impl Tensor {
+    /// The elements at `index` along a dimension: for dimension 0 of a matrix
+    /// `out[i][j] = self[index[i][j]][j]`. The result has the shape of `index`, an `I32` tensor of the
+    /// same rank that is no larger than this one in the other dimensions.
+    ///
+    /// An error names an index that is out of range: here if the indices came from the host, else
+    /// when the CPU computes the result. A GPU gives NaN (0 for integers) at such a place.
+    pub fn gather(&self, dim: isize, index: &Tensor) -> Result<Tensor> {
+        let axis = axis("gather", dim, self.rank())?;
+        check_fit("gather", index, self, "data", Some(axis))?;
+        index.check_indices("gather", "index", self.dims()[axis])?;
+        Tensor::apply(Gather { axis }, &[&corner(self, index, Some(axis))?, index])
+    }
+
+    /// This tensor with elements of `source` added at `index` along a dimension: for dimension 0 of a
+    /// matrix `out[index[i][j]][j] += source[i][j]`. `index` is `I32` and lies within the shape of
+    /// `source`, and within this one's in the other dimensions; the dtypes of both must be equal.
+    /// Elements that meet at one place are added in the order of `index`.
+    ///
+    /// An error names an index that is out of range, as with [`gather`](Tensor::gather); a GPU
+    /// skips those that it finds.
+    pub fn scatter_add(&self, dim: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
+        let axis = axis("scatter_add", dim, self.rank())?;
+        check_fit("scatter_add", index, self, "data", Some(axis))?;
+        check_fit("scatter_add", index, source, "source", None)?;
+        if self.dtype() != source.dtype() {
+            let message = format!("the data is {}, the source {}", self.dtype(), source.dtype());
+            return Err(Error::op("scatter_add", message));
+        }
+        let size = self.dims()[axis];
+        index.check_indices("scatter_add", "index", size)?;
+        let mut sums = Tensor::apply(Scatter { axis, size }, &[index, &corner(source, index, None)?])?;
+        for d in 0..self.rank() {
+            let missing = self.dims()[d] - sums.dims()[d];
+            sums = sums.pad_axis(d as isize, 0, missing, 0, 0.0)?;
+        }
+        self.add(&sums)
+    }
+
+    /// The rows (columns, ...) of a dimension that an `I32` vector names, in its order, an index
+    /// possibly more than once. Errors as [`gather`](Tensor::gather).
+    ///
+    /// ```
+    /// use kiln::{Engine, Tensor};
+    /// let engine = Engine::cpu();
+    /// let x = Tensor::arange(0.0, 6.0, 1.0, &engine)?.reshape([3, 2])?;
+    /// let rows = x.index_select(0, &Tensor::from_slice(&[2, 0], 2, &engine)?)?;
+    /// assert_eq!(rows.to_vec::<f32>()?, [4.0, 5.0, 0.0, 1.0]);
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    pub fn index_select(&self, dim: isize, index: &Tensor) -> Result<Tensor> {
+        let axis = axis("index_select", dim, self.rank())?;
+        if index.rank() != 1 {
+            let message = format!("index shape {} is not that of a vector", index.shape());
+            return Err(Error::op("index_select", message));
+        }
+        let mut dims = vec![1; self.rank()];
+        dims[axis] = index.elements();
+        let index = index.reshape(&dims)?;
+        dims.copy_from_slice(self.dims());
+        dims[axis] = index.elements();
+        self.gather(dim, &index.broadcast_to(dims)?)
+    }
+}
