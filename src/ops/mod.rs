@@ -19,3 +19,4 @@ mod slice;
 mod softmax;
 
 pub use conv2d::Conv2dOptions;
+pub use pool2d::Pool2dOptions;

@@ -1,0 +1,153 @@
+//! The mean of each window. Windows are products of a range of rows and one of columns, so one op
+//! does fixed and adaptive pooling, and its transpose.
+
+use super::{Pool2dOptions, SHARE, check_images, resized};
+use crate::{Error, Op, Output, Result, Spec, Tensor, View};
+use rayon::prelude::*;
+
+/// Where the windows are.
+#[derive(Clone, Copy, Debug)]
+enum Windows {
+    Fixed(Pool2dOptions),
+    /// As many as asked for, spread over the image.
+    Adaptive,
+}
+
+/// Means over the windows of an image of size `input`, or with `spread` the transpose: each window's
+/// share given back to its elements.
+#[derive(Debug)]
+struct AveragePool {
+    windows: Windows,
+    input: [usize; 2],
+    output: [usize; 2],
+    spread: bool,
+}
+
+/// Rows or columns `start..end` of the image, and what they count in the mean's divisor.
+#[derive(Clone, Copy)]
+struct Range {
+    start: usize,
+    end: usize,
+    weight: f32,
+}
+
+impl AveragePool {
+    /// The rows (`d` 0) or columns (`d` 1) of each window.
+    fn ranges(&self, d: usize) -> Vec<Range> {
+        let (size, count) = (self.input[d], self.output[d]);
+        let range = |o: usize| match self.windows {
+            Windows::Adaptive => {
+                let (start, end) = (o * size / count, ((o + 1) * size).div_ceil(count));
+                Range { start, end, weight: 1.0 / (end - start) as f32 }
+            }
+            Windows::Fixed(options) => {
+                // Places count from the start of the padding.
+                let (pad, first) = (options.padding[d], o * options.stride[d]);
+                let last = (first + options.kernel[d]).min(size + 2 * pad);
+                let (start, end) = (first.saturating_sub(pad), (last - pad).min(size));
+                let divisor = if options.count_include_pad { last - first } else { end - start };
+                Range { start, end, weight: 1.0 / divisor as f32 }
+            }
+        };
+        (0..count).map(range).collect()
+    }
+}
+
+impl Op for AveragePool {
+    fn name(&self) -> &'static str {
+        match (self.windows, self.spread) {
+            (Windows::Fixed(_), false) => "avg_pool2d",
+            (Windows::Fixed(_), true) => "avg_pool2d_spread",
+            (Windows::Adaptive, false) => "adaptive_avg_pool2d",
+            (Windows::Adaptive, true) => "adaptive_avg_pool2d_spread",
+        }
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        check_images(self.name(), &inputs[0])?;
+        let shape = inputs[0].shape();
+        let (from, to) = if self.spread { (self.output, self.input) } else { (self.input, self.output) };
+        if shape[2..] != from {
+            return Err(Error::op(self.name(), format!("shape {shape} where {from:?} were expected")));
+        }
+        resized(shape, to)
+    }
+
+    fn flops(&self, inputs: &[Spec], output: &Spec) -> u64 {
+        let window = match self.windows {
+            Windows::Fixed(options) => options.kernel.iter().product(),
+            Windows::Adaptive => {
+                (0..2).map(|d| self.input[d].div_ceil(self.output[d].max(1))).product::<usize>()
+            }
+        };
+        let pooled = if self.spread { inputs[0].elements() } else { output.elements() };
+        (pooled as u64).saturating_mul(window as u64)
+    }
+
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        let (rows, columns) = (self.ranges(0), self.ranges(1));
+        let size = |[height, width]: [usize; 2]| height * width;
+        let (image, pooled, width) = (size(self.input), size(self.output), self.input[1]);
+        let (from, to) = if self.spread { (pooled, image) } else { (image, pooled) };
+        output
+            .slice::<f32>()
+            .par_chunks_mut(to)
+            .with_min_len(SHARE.div_ceil(image))
+            .zip(inputs[0].slice::<f32>().par_chunks(from))
+            .for_each(|(out, from)| {
+                if self.spread {
+                    out.fill(0.0);
+                }
+                let windows = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
+                for (window, (row, column)) in windows.enumerate() {
+                    let weight = row.weight * column.weight;
+                    let lines =
+                        (row.start..row.end).map(|h| h * width + column.start..h * width + column.end);
+                    if self.spread {
+                        let share = from[window] * weight;
+                        lines.for_each(|line| out[line].iter_mut().for_each(|out| *out += share));
+                    } else {
+                        out[window] = lines.map(|line| from[line].iter().sum::<f32>()).sum::<f32>() * weight;
+                    }
+                }
+            });
+        Ok(())
+    }
+
+    fn gradient(&self, _: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let transpose = AveragePool { spread: !self.spread, ..*self };
+        Ok(vec![Some(Tensor::apply(transpose, &[upstream])?)])
+    }
+}
+
+impl Tensor {
+    /// The mean of each window of images `[N, C, H, W]`. An error names the shape where a window does
+    /// not fit, and options out of their range (see [`Pool2dOptions`]).
+    pub fn avg_pool2d(&self, options: Pool2dOptions) -> Result<Tensor> {
+        check_images("avg_pool2d", self.spec())?;
+        if options.dilation != [1, 1] {
+            return Err(Error::op("avg_pool2d", format!("has no dilation, not {:?}", options.dilation)));
+        }
+        let output = options.sizes("avg_pool2d", self.shape())?;
+        let windows = Windows::Fixed(options);
+        let input = [self.dims()[2], self.dims()[3]];
+        Tensor::apply(AveragePool { windows, input, output, spread: false }, &[self])
+    }
+
+    /// Means over as many windows as it takes to get images of this height and width from images
+    /// `[N, C, H, W]`: window `i` of `n` covers rows `floor(i * H / n)` to `ceil((i + 1) * H / n)`. An
+    /// error for images without elements, or where no windows are asked for.
+    pub fn adaptive_avg_pool2d(&self, output: [usize; 2]) -> Result<Tensor> {
+        const NAME: &str = "adaptive_avg_pool2d";
+        check_images(NAME, self.spec())?;
+        let input = [self.dims()[2], self.dims()[3]];
+        if input.contains(&0) || output.contains(&0) {
+            let message = format!("there are no means of {input:?} elements in {output:?} windows");
+            return Err(Error::op(NAME, message));
+        }
+        if output == [1, 1] {
+            return self.mean([2, 3], true);
+        }
+        Tensor::apply(AveragePool { windows: Windows::Adaptive, input, output, spread: false }, &[self])
+    }
+}

@@ -1,0 +1,218 @@
+//! The greatest element of each window.
+//!
+//! Which element that is gets decided anew from the input wherever it is needed: that takes four
+//! comparisons in the usual 2x2 window, less than it costs to store positions and read them back.
+
+use super::{Pool2dOptions, SHARE, check_images, resized};
+use crate::{Error, Op, Output, Result, Spec, Tensor, View};
+use rayon::prelude::*;
+use std::iter::zip;
+
+/// What is done with the position of each window's greatest element. The first input is always the
+/// one that decides it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The greatest element itself.
+    Forward,
+    /// The element of the second input at that position.
+    Pick,
+    /// The second input's value for the window, added at that position: the transpose of `Pick`.
+    Spread,
+}
+
+#[derive(Debug)]
+struct MaxPool {
+    part: Part,
+    options: Pool2dOptions,
+}
+
+/// A plane's geometry.
+#[derive(Clone, Copy)]
+struct Plane {
+    input: [usize; 2],
+    output: [usize; 2],
+    options: Pool2dOptions,
+}
+
+impl MaxPool {
+    fn plane(&self, input: &Spec) -> Result<Plane> {
+        let shape = input.shape();
+        let output = self.options.sizes(self.name(), shape)?;
+        Ok(Plane { input: [shape[2], shape[3]], output, options: self.options })
+    }
+}
+
+impl Op for MaxPool {
+    fn name(&self) -> &'static str {
+        match self.part {
+            Part::Forward => "max_pool2d",
+            Part::Pick => "max_pool2d_pick",
+            Part::Spread => "max_pool2d_spread",
+        }
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        check_images(self.name(), &inputs[0])?;
+        let pooled = resized(inputs[0].shape(), self.plane(&inputs[0])?.output)?;
+        let (other, output) = match self.part {
+            Part::Forward => return Ok(pooled),
+            Part::Pick => (*inputs[0].shape(), pooled),
+            Part::Spread => (*pooled.shape(), Spec::new(inputs[0].dtype, *inputs[0].shape())),
+        };
+        if inputs[1].dtype != inputs[0].dtype || *inputs[1].shape() != other {
+            let message = format!("shape {} where {other} was expected", inputs[1].shape());
+            return Err(Error::op(self.name(), message));
+        }
+        Ok(output)
+    }
+
+    fn flops(&self, _: &[Spec], output: &Spec) -> u64 {
+        (output.elements() * self.options.kernel.iter().product::<usize>()) as u64
+    }
+
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        let plane = self.plane(&inputs[0].spec)?;
+        let x = inputs[0].slice::<f32>();
+        let other = inputs.last().map_or(x, View::slice);
+        let size = |[height, width]: [usize; 2]| height * width;
+        let (input, pooled) = (size(plane.input), size(plane.output));
+        let (from, to) = if self.part == Part::Spread { (pooled, input) } else { (input, pooled) };
+        let halves = Pool2dOptions { ceil_mode: false, count_include_pad: true, ..self.options };
+        let halves = halves == Pool2dOptions::new(2) && plane.output == plane.input.map(|size| size / 2);
+        output
+            .slice::<f32>()
+            .par_chunks_mut(to)
+            .with_min_len(SHARE.div_ceil(input))
+            .zip(x.par_chunks(input).zip(other.par_chunks(from)))
+            .for_each(|(out, (x, other))| match self.part {
+                Part::Forward if halves => plane.forward_halves(x, out),
+                Part::Spread if halves => plane.spread_halves(x, other, out),
+                Part::Forward => plane.windows(x, |window, best| {
+                    out[window] = best.map_or(f32::NEG_INFINITY, |best| x[best]);
+                }),
+                Part::Pick => plane.windows(x, |window, best| {
+                    out[window] = best.map_or(0.0, |best| other[best]);
+                }),
+                Part::Spread => {
+                    out.fill(0.0);
+                    plane.windows(x, |window, best| {
+                        if let Some(best) = best {
+                            out[best] += other[window];
+                        }
+                    });
+                }
+            });
+        Ok(())
+    }
+
+    fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let back =
+            |part| Tensor::apply(MaxPool { part, options: self.options }, &[&inputs[0], upstream]).map(Some);
+        // A position does not change with the values that decide it.
+        Ok(match self.part {
+            Part::Forward => vec![back(Part::Spread)?],
+            Part::Pick => vec![None, back(Part::Spread)?],
+            Part::Spread => vec![None, back(Part::Pick)?],
+        })
+    }
+}
+
+/// Whether `value` displaces `best` as the greatest: the first of equal ones stays, NaN wins.
+fn displaces(value: f32, best: f32) -> bool {
+    value > best || value.is_nan()
+}
+
+impl Plane {
+    /// Calls `visit` with each window's number and the position of its greatest element; `None`
+    /// where dilation leaves no element inside the image.
+    fn windows(&self, x: &[f32], mut visit: impl FnMut(usize, Option<usize>)) {
+        let width = self.input[1];
+        let places: Vec<_> = (0..self.output[1]).map(|o| self.inside(1, o)).collect();
+        for oh in 0..self.output[0] {
+            let rows = self.inside(0, oh);
+            for (ow, columns) in places.iter().enumerate() {
+                let mut best: Option<usize> = None;
+                for h in rows.clone() {
+                    for w in columns.clone() {
+                        let at = h * width + w;
+                        if best.is_none_or(|best| displaces(x[at], x[best])) {
+                            best = Some(at);
+                        }
+                    }
+                }
+                visit(oh * self.output[1] + ow, best);
+            }
+        }
+    }
+
+    /// The rows (`d` 0) or columns (`d` 1) of window `o` that lie inside the image.
+    fn inside(&self, d: usize, o: usize) -> std::iter::StepBy<std::ops::Range<usize>> {
+        let (dilation, start) = (self.options.dilation[d], o * self.options.stride[d]);
+        // Counted from the start of the padding.
+        let skipped = self.options.padding[d].saturating_sub(start).div_ceil(dilation);
+        let first = start + skipped * dilation - self.options.padding[d];
+        let end =
+            (start + (self.options.kernel[d] - 1) * dilation + 1).saturating_sub(self.options.padding[d]);
+        (first..end.min(self.input[d])).step_by(dilation)
+    }
+
+    /// The usual case: 2x2 windows side by side.
+    fn forward_halves(&self, x: &[f32], out: &mut [f32]) {
+        let (width, half) = (self.input[1], self.output[1]);
+        pulp::Arch::new().dispatch(|| {
+            for (rows, out) in zip(x.chunks_exact(2 * width), out.chunks_exact_mut(half)) {
+                let (top, bottom) = rows.split_at(width);
+                for ((a, b), out) in zip(zip(top.chunks_exact(2), bottom.chunks_exact(2)), out) {
+                    let a = if displaces(a[1], a[0]) { a[1] } else { a[0] };
+                    let b = if displaces(b[1], b[0]) { b[1] } else { b[0] };
+                    *out = if displaces(b, a) { b } else { a };
+                }
+            }
+        });
+    }
+
+    fn spread_halves(&self, x: &[f32], upstream: &[f32], out: &mut [f32]) {
+        let (width, half) = (self.input[1], self.output[1]);
+        // An odd last row or column belongs to no window.
+        out[2 * self.output[0] * width..].fill(0.0);
+        pulp::Arch::new().dispatch(|| {
+            let rows = zip(x.chunks_exact(2 * width), out.chunks_exact_mut(2 * width));
+            for ((x, out), upstream) in zip(rows, upstream.chunks_exact(half)) {
+                let (top, bottom) = x.split_at(width);
+                let (out_top, out_bottom) = out.split_at_mut(width);
+                out_top[2 * half..].fill(0.0);
+                out_bottom[2 * half..].fill(0.0);
+                let x = zip(top.chunks_exact(2), bottom.chunks_exact(2));
+                let out = zip(out_top.chunks_exact_mut(2), out_bottom.chunks_exact_mut(2));
+                for (((a, b), (out_a, out_b)), &g) in zip(zip(x, out), upstream) {
+                    let (right_a, right_b) = (displaces(a[1], a[0]), displaces(b[1], b[0]));
+                    let best_a = if right_a { a[1] } else { a[0] };
+                    let best_b = if right_b { b[1] } else { b[0] };
+                    let below = displaces(best_b, best_a);
+                    out_a[0] = if !below && !right_a { g } else { 0.0 };
+                    out_a[1] = if !below && right_a { g } else { 0.0 };
+                    out_b[0] = if below && !right_b { g } else { 0.0 };
+                    out_b[1] = if below && right_b { g } else { 0.0 };
+                }
+            }
+        });
+    }
+}
+
+impl Tensor {
+    /// The greatest element of each window of images `[N, C, H, W]`; NaN wins, and the gradient goes
+    /// to the first of equal elements. An error names the shape where a window does not fit, and
+    /// options out of their range (see [`Pool2dOptions`]).
+    ///
+    /// ```
+    /// use kiln::ops::Pool2dOptions;
+    /// use kiln::{Engine, Tensor};
+    /// let x = Tensor::arange(0.0, 16.0, 1.0, &Engine::cpu())?.reshape([1, 1, 4, 4])?;
+    /// let y = x.max_pool2d(Pool2dOptions::new(2))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [5.0, 7.0, 13.0, 15.0]);
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    pub fn max_pool2d(&self, options: Pool2dOptions) -> Result<Tensor> {
+        Tensor::apply(MaxPool { part: Part::Forward, options }, &[self])
+    }
+}
