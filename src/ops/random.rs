@@ -1,1 +1,203 @@
-//! Counter-based random numbers.
+//! Random tensors from a counter-based generator: every element is a function of the seed and its
+//! place alone, so results do not depend on threads, devices or the order of execution.
+
+use crate::{DType, Engine, Error, IntoShape, Op, Output, Result, Shape, Spec, Tensor, View};
+use rayon::prelude::*;
+
+/// Elements a thread should have at least; a multiple of a block's four words.
+const SHARE: usize = 4 * 1024;
+
+/// Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3"
+/// (SC 2011): four random words from a counter and a key.
+pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        let first = u64::from(counter[0]) * 0xd251_1f53;
+        let second = u64::from(counter[2]) * 0xcd9e_8d57;
+        counter = [
+            (second >> 32) as u32 ^ counter[1] ^ key[0],
+            second as u32,
+            (first >> 32) as u32 ^ counter[3] ^ key[1],
+            first as u32,
+        ];
+        key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
+    }
+    counter
+}
+
+/// What the words are made into.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Uniform,
+    Normal,
+    /// True with this probability.
+    Bernoulli(f32),
+}
+
+impl Kind {
+    /// The last word of the counter. Kinds draw apart, so that a dropout and an initialisation that
+    /// happen to share a seed are not correlated.
+    fn stream(self) -> u32 {
+        match self {
+            Kind::Uniform => 0,
+            Kind::Normal => 1,
+            Kind::Bernoulli(_) => 2,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Random {
+    kind: Kind,
+    shape: Shape,
+    seed: u64,
+}
+
+impl Random {
+    fn key(&self) -> [u32; 2] {
+        [self.seed as u32, (self.seed >> 32) as u32]
+    }
+
+    /// Fills `out` block by block with `convert` of the block's words.
+    fn fill<T: crate::Word>(&self, out: &mut [T], convert: impl Fn([u32; 4]) -> [T; 4] + Sync) {
+        out.par_chunks_mut(SHARE).enumerate().for_each(|(share, out)| {
+            for (i, out) in out.chunks_mut(4).enumerate() {
+                let block = (share * (SHARE / 4) + i) as u32;
+                let words = philox4x32([block, 0, 0, self.kind.stream()], self.key());
+                out.copy_from_slice(&convert(words)[..out.len()]);
+            }
+        });
+    }
+}
+
+impl Op for Random {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Uniform => "rand",
+            Kind::Normal => "randn",
+            Kind::Bernoulli(_) => "bernoulli",
+        }
+    }
+
+    fn output(&self, _: &[Spec]) -> Result<Spec> {
+        let dtype = if matches!(self.kind, Kind::Bernoulli(_)) { DType::Bool } else { DType::F32 };
+        Ok(Spec::new(dtype, self.shape))
+    }
+
+    fn flops(&self, _: &[Spec], output: &Spec) -> u64 {
+        32 * output.elements() as u64
+    }
+
+    fn cpu(&self, _: &[View], output: &mut Output) -> Result<()> {
+        match self.kind {
+            Kind::Uniform => self.fill(output.slice(), |words| words.map(uniform)),
+            Kind::Bernoulli(p) => self.fill(output.slice(), |words| words.map(|w| u32::from(uniform(w) < p))),
+            Kind::Normal => self.fill(output.slice(), |[a, b, c, d]| {
+                let ([w, x], [y, z]) = (normals(a, b), normals(c, d));
+                [w, x, y, z]
+            }),
+        }
+        Ok(())
+    }
+
+    fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(Vec::new())
+    }
+}
+
+/// The upper 24 bits as a number in `[0, 1)`: as many as an `f32` holds, so that 1 is never reached
+/// by rounding.
+fn uniform(word: u32) -> f32 {
+    (word >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// Two independent standard normals (Box and Muller 1958).
+///
+/// Logarithm, sine and cosine are written out (with the polynomials of Cephes) rather than called: WGSL's
+/// own are only bound to an absolute error of 2^-11, and here both devices must agree.
+fn normals(first: u32, second: u32) -> [f32; 2] {
+    // In (0, 1]: the logarithm of 0 is never asked for.
+    let radius = (-2.0 * log_of_24_bits((first >> 8) + 1)).sqrt();
+    // The angle in 2^-24 turns, from the nearest quarter turn.
+    let angle = second >> 8;
+    let quarter = (angle + (1 << 21)) >> 22;
+    let x = (angle as i32 - (quarter << 22) as i32) as f32 * (std::f32::consts::TAU / 16_777_216.0);
+    let z = x * x;
+    let sin = ((-1.951_529_6e-4 * z + 8.332_161e-3) * z - 1.666_665_5e-1) * z * x + x;
+    let cos = ((2.443_315_7e-5 * z - 1.388_731_6e-3) * z + 4.166_664_6e-2) * z * z - 0.5 * z + 1.0;
+    let (cos, sin) = match quarter & 3 {
+        0 => (cos, sin),
+        1 => (-sin, cos),
+        2 => (-cos, -sin),
+        _ => (sin, -cos),
+    };
+    [radius * cos, radius * sin]
+}
+
+/// The natural logarithm of `k * 2^-24`, for `k` from 1 to `2^24`.
+fn log_of_24_bits(k: u32) -> f32 {
+    // k * 2^-24 is (1 + f) * 2^e with 1 + f from sqrt(1/2) to sqrt(2).
+    let bits = (k as f32).to_bits() + (0x3f80_0000 - 0x3f35_04f3);
+    let e = (bits >> 23) as i32 as f32 - (127.0 + 24.0);
+    let f = f32::from_bits((bits & 0x007f_ffff) + 0x3f35_04f3) - 1.0;
+    let z = f * f;
+    let mut p = 7.037_683_6e-2 * f - 1.151_461e-1;
+    p = p * f + 1.167_699_9e-1;
+    p = p * f - 1.242_014_1e-1;
+    p = p * f + 1.424_932_3e-1;
+    p = p * f - 1.666_805_8e-1;
+    p = p * f + 2.000_071_5e-1;
+    p = p * f - 2.499_999_4e-1;
+    p = p * f + 3.333_333e-1;
+    // ln 2 in two parts, the first with few enough bits for an exact product.
+    f + (p * f * z - 2.121_944_4e-4 * e - 0.5 * z) + 0.693_359_4 * e
+}
+
+impl Tensor {
+    /// Numbers drawn uniformly from `[0, 1)`, `f32`. The same seed gives the same numbers, on every
+    /// device.
+    ///
+    /// ```
+    /// use kiln::{Engine, Tensor};
+    /// let engine = Engine::cpu();
+    /// let x = Tensor::rand([2, 3], 7, &engine)?;
+    /// assert_eq!(x.to_vec::<f32>()?, Tensor::rand(6, 7, &engine)?.to_vec::<f32>()?);
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    pub fn rand(shape: impl IntoShape, seed: u64, engine: &Engine) -> Result<Tensor> {
+        Tensor::generate(Random { kind: Kind::Uniform, shape: shape.into_shape()?, seed }, engine)
+    }
+
+    /// Numbers drawn from the normal distribution of mean 0 and variance 1, `f32`. The same seed gives
+    /// the same numbers, up to rounding between devices.
+    pub fn randn(shape: impl IntoShape, seed: u64, engine: &Engine) -> Result<Tensor> {
+        Tensor::generate(Random { kind: Kind::Normal, shape: shape.into_shape()?, seed }, engine)
+    }
+
+    /// Truth values that are true with probability `p`; an error unless `p` lies in `[0, 1]`. The same
+    /// seed gives the same values, on every device.
+    pub fn bernoulli(shape: impl IntoShape, p: f64, seed: u64, engine: &Engine) -> Result<Tensor> {
+        if !(0.0..=1.0).contains(&p) {
+            return Err(Error::op("bernoulli", format!("{p} is not a probability")));
+        }
+        let kind = Kind::Bernoulli(p as f32);
+        Tensor::generate(Random { kind, shape: shape.into_shape()?, seed }, engine)
+    }
+
+    /// Zero with probability `p`, else scaled by `1 / (1 - p)` so that the mean stays (inverted
+    /// dropout, Srivastava et al. 2014). An error unless `p` lies in `[0, 1]` and the dtype is a float.
+    pub fn dropout(&self, p: f64, seed: u64) -> Result<Tensor> {
+        if !(0.0..=1.0).contains(&p) {
+            return Err(Error::op("dropout", format!("{p} is not a probability")));
+        }
+        if !self.dtype().is_float() {
+            return Err(Error::op("dropout", format!("is not defined for {}", self.dtype())));
+        }
+        if p == 0.0 {
+            return Ok(self.clone());
+        }
+        let keep = Tensor::bernoulli(self.shape(), 1.0 - p, seed, self.engine())?;
+        // Where nothing is kept the scale does not matter, but it must not be infinite.
+        let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
+        keep.where_(&self.mul(scale)?, 0.0)
+    }
+}
