@@ -32,7 +32,7 @@ impl Cnn {
 impl Module for Cnn {
     /// Images `[n, 1, 28, 28]` to logits `[n, classes]`.
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let pool = Pool2dOptions::new([2, 2]);
+        let pool = Pool2dOptions::new(2);
         let x = self.conv1.forward(images)?.relu()?.max_pool2d(pool)?;
         let x = self.conv2.forward(&x)?.relu()?.max_pool2d(pool)?;
         let x = self.fc1.forward(&x.flatten(1, -1)?)?.relu()?;

@@ -463,13 +463,13 @@ fn convolutions(cases: &mut Vec<Case>) {
 }
 
 fn pooling(cases: &mut Vec<Case>) {
-    let square = Pool2dOptions::new([2, 2]);
+    let square = Pool2dOptions::new(2);
     let lines = [
         ("2x2", [2, 3, 6, 8], square),
         ("odd", [1, 2, 7, 5], square),
-        ("3x3_stride2_pad1", [2, 2, 9, 7], Pool2dOptions { stride: [2, 2], padding: [1, 1], ..Pool2dOptions::new([3, 3]) }),
-        ("overlapping", [1, 2, 6, 6], Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new([3, 2]) }),
-        ("ceil", [1, 2, 8, 7], Pool2dOptions { ceil_mode: true, padding: [1, 0], stride: [2, 3], ..Pool2dOptions::new([3, 2]) }),
+        ("3x3_stride2_pad1", [2, 2, 9, 7], Pool2dOptions { stride: [2, 2], padding: [1, 1], ..Pool2dOptions::new(3) }),
+        ("overlapping", [1, 2, 6, 6], Pool2dOptions { kernel: [3, 2], stride: [1, 1], ..Pool2dOptions::new(3) }),
+        ("ceil", [1, 2, 8, 7], Pool2dOptions { ceil_mode: true, padding: [1, 0], kernel: [3, 2], stride: [2, 3], ..Pool2dOptions::new(3) }),
         ("permuted", [2, 3, 6, 8], square),
     ];
     for (name, shape, options) in lines {
@@ -501,7 +501,7 @@ fn pooling(cases: &mut Vec<Case>) {
             ));
         }
     }
-    let dilated = Pool2dOptions { dilation: [2, 1], stride: [1, 1], ..Pool2dOptions::new([2, 3]) };
+    let dilated = Pool2dOptions { kernel: [2, 3], dilation: [2, 1], stride: [1, 1], ..Pool2dOptions::new(3) };
     let window = r::Window { dilation: [2, 1], stride: [1, 1], ..r::Window::new([2, 3]) };
     cases.push(Case::new("max_pool2d/dilated", [Input::distinct(&[1, 2, 6, 5])], move |x| x[0].max_pool2d(dilated), move |x| {
         r::pool2d(&x[0], window, |values, _| r::greatest(values))
