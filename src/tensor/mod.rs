@@ -1,6 +1,7 @@
 //! The tensor: a handle to a node of the graph.
 
 mod construct;
+mod display;
 mod operators;
 mod read;
 
