@@ -1,1 +1,56 @@
 //! Layers, parameters and losses.
+//!
+//! A layer registers its parameters under a path of a [`Params`] registry and is then a [`Module`].
+//!
+//! ```
+//! use kiln::nn::{Linear, Module, Params, ReLU, Sequential};
+//! use kiln::{Engine, Tensor};
+//!
+//! let engine = Engine::cpu();
+//! let params = Params::new(&engine, 0);
+//! let net = Sequential::new()
+//!     .add(Linear::new(&params / "fc1", 784, 128)?)
+//!     .add(ReLU)
+//!     .add(Linear::new(&params / "fc2", 128, 10)?);
+//! let logits = net.forward(&Tensor::zeros([4, 784], &engine)?)?;
+//! assert_eq!(logits.dims(), [4, 10]);
+//! # Ok::<(), kiln::Error>(())
+//! ```
+
+mod activation;
+mod conv;
+mod dropout;
+mod init;
+mod linear;
+pub mod loss;
+mod norm;
+mod params;
+mod pool;
+mod sequential;
+
+pub use activation::{GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Tanh};
+pub use conv::Conv2d;
+pub use dropout::Dropout;
+pub use init::{Fan, Init};
+pub use linear::Linear;
+pub use loss::{cross_entropy, mse_loss};
+pub use norm::BatchNorm2d;
+pub use params::{Param, Params};
+pub(crate) use params::{from_host, to_host};
+pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
+pub use sequential::{Flatten, Sequential};
+
+use crate::{Result, Tensor};
+
+/// What makes one tensor of another: a layer, a whole network, or a function such as
+/// `|x: &Tensor| x.mul(2.0)`.
+pub trait Module: Send + Sync {
+    /// The output for this input.
+    fn forward(&self, x: &Tensor) -> Result<Tensor>;
+}
+
+impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Module for F {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self(x)
+    }
+}
