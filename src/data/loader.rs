@@ -1,7 +1,7 @@
 //! Batches, shuffled and assembled in the background.
 
 use super::Dataset;
-use crate::{Error, Result, Shape};
+use crate::{Engine, Error, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +26,15 @@ pub struct Batch {
     pub shape: Vec<usize>,
     /// One label a sample.
     pub labels: Vec<i32>,
+}
+
+impl Batch {
+    /// The samples `[N, ...]` and the labels `I32` `[N]` as tensors. An error where the numbers do
+    /// not fit the shape, or the device has no memory for them.
+    pub fn tensors(&self, engine: &Engine) -> Result<(Tensor, Tensor)> {
+        let inputs = Tensor::from_slice(&self.inputs, &self.shape[..], engine)?;
+        Ok((inputs, Tensor::from_slice(&self.labels, self.labels.len(), engine)?))
+    }
 }
 
 /// Cuts a data set into batches, in a new order each epoch if asked to.
