@@ -178,7 +178,8 @@ fn write_records(path: &Path, records: &[Record]) -> Result<()> {
 
 /// Ten test digits as PNG files, for the `predict` example.
 fn write_samples(folder: &Path, test: &dyn Dataset) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut pixels = vec![0.0; test.shape().iter().product()];
     for index in 0..test.len().min(10) {
         let label = test.sample(index, &mut pixels)?;
@@ -210,7 +211,9 @@ fn draw(path: &Path, records: &[Record]) -> Result<()> {
         .label("training loss")
         .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], BLUE));
     chart
-        .draw_secondary_series(LineSeries::new(points(|r| 100.0 * r.accuracy), RED.stroke_width(2)).point_size(3))?
+        .draw_secondary_series(
+            LineSeries::new(points(|r| 100.0 * r.accuracy), RED.stroke_width(2)).point_size(3),
+        )?
         .label("test accuracy")
         .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], RED));
     chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;

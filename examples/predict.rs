@@ -51,7 +51,8 @@ fn main() -> Result<ExitCode> {
 }
 
 fn load(path: &Path, engine: &Engine) -> Result<(Cnn, Vec<String>)> {
-    let state = StateDict::load(path).context("no model; train one with: cargo run --release --example mnist")?;
+    let state =
+        StateDict::load(path).context("no model; train one with: cargo run --release --example mnist")?;
     let entry = |key: &str| {
         let value = state.metadata.get(key);
         value.with_context(|| format!("{}: the metadata has no {key:?}", path.display()))

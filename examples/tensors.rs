@@ -69,7 +69,10 @@ fn main() -> Result<()> {
     // Without gradients nothing is kept for them; eval computes several tensors in one go.
     let (mean, spread) = no_grad(|| {
         let predicted = layer.forward(&inputs)?;
-        Ok::<_, kiln::Error>((predicted.mean(.., false)?, predicted.max(.., false)?.sub(&predicted.min(.., false)?)?))
+        Ok::<_, kiln::Error>((
+            predicted.mean(.., false)?,
+            predicted.max(.., false)?.sub(&predicted.min(.., false)?)?,
+        ))
     })?;
     eval([&mean, &spread])?;
     println!("\npredictions: mean {:.3}, range {:.3}", mean.item()?, spread.item()?);

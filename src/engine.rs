@@ -1,9 +1,9 @@
 //! The engine: which devices a graph may run on, and the policy that picks one for each op.
 
-use crate::device::cpu::CpuDevice;
-use crate::device::{Device, DeviceKind, Memory};
 #[cfg(not(feature = "gpu"))]
 use crate::Error;
+use crate::device::cpu::CpuDevice;
+use crate::device::{Device, DeviceKind, Memory};
 use crate::{Op, Result, Spec};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -15,6 +15,24 @@ fn values(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
+/// The CPU, and a GPU where there is one.
+fn engines() -> Vec<Engine> {
+    let mut engines = vec![Engine::cpu()];
+    if cfg!(feature = "gpu") {
+        engines.extend(Engine::new("gpu"));
+    }
+    engines
+}
+
+/// The values, after making sure that a kernel of the wanted device computed them.
+fn read(tensor: &Tensor) -> Result<Vec<f32>> {
+    let values = tensor.to_vec()?;
+    if !values.is_empty() {
+        assert_eq!(tensor.device_kind(), Some(tensor.engine().kind()), "{tensor:?}");
+    }
+    Ok(values)
+}
+
 fn tensor(dims: &[usize], seed: u32, engine: &Engine) -> Result<Tensor> {
     Tensor::from_slice(&values(dims.iter().product(), seed), dims, engine)
 }
@@ -40,7 +58,13 @@ fn matmul(a: &[f32], b: &[f32], [m, k, n]: [usize; 3]) -> Vec<f64> {
 
 #[test]
 fn products_of_matrices_vectors_and_batches() -> Result<()> {
-    let engine = Engine::cpu();
+    for engine in engines() {
+        check_products(&engine)?;
+    }
+    Ok(())
+}
+
+fn check_products(engine: &Engine) -> Result<()> {
     for (a, b, expected) in [
         (&[5usize][..], &[5usize][..], &[][..]),
         (&[5], &[5, 3], &[3]),
@@ -55,13 +79,17 @@ fn products_of_matrices_vectors_and_batches() -> Result<()> {
         (&[3, 1, 4, 5], &[2, 5, 6], &[3, 2, 4, 6]),
         (&[2, 4, 5], &[1, 1, 5, 6], &[1, 2, 4, 6]),
         (&[1, 2, 1, 2, 1, 2, 4, 5], &[2, 1, 2, 1, 2, 1, 5, 3], &[2, 2, 2, 2, 2, 2, 4, 3]),
+        (&[130, 40], &[40, 140], &[130, 140]),
+        (&[300, 2, 70, 9], &[300, 2, 9, 66], &[300, 2, 70, 66]),
+        (&[20, 1100], &[1100, 70], &[20, 70]),
+        (&[2, 3, 1500], &[2, 1500, 2], &[2, 3, 2]),
         (&[0, 4, 5], &[5, 3], &[0, 4, 3]),
         (&[2, 4, 0], &[2, 0, 3], &[2, 4, 3]),
         (&[0], &[0], &[]),
         (&[4, 0], &[0, 3], &[4, 3]),
     ] {
         let what = format!("{a:?} x {b:?}");
-        let (x, y) = (tensor(a, 1, &engine)?, tensor(b, 2, &engine)?);
+        let (x, y) = (tensor(a, 1, engine)?, tensor(b, 2, engine)?);
         let product = x.matmul(&y)?;
         assert_eq!(product.dims(), expected, "{what}");
         // The reference of the broadcast operands, as batches of matrices.
@@ -76,15 +104,21 @@ fn products_of_matrices_vectors_and_batches() -> Result<()> {
         };
         let expected = matmul(&whole(&x, m, k)?, &whole(&y, k, n)?, [m, k.max(1), n]);
         let expected = if k == 0 { vec![0.0; product.elements()] } else { expected };
-        assert_close(&product.to_vec()?, &expected, &what);
+        assert_close(&read(&product)?, &expected, &what);
     }
     Ok(())
 }
 
 #[test]
 fn products_read_views_without_a_copy() -> Result<()> {
-    let engine = Engine::cpu();
-    let (x, y) = (tensor(&[3, 6, 8], 1, &engine)?, tensor(&[3, 8, 10], 2, &engine)?);
+    for engine in engines() {
+        check_views(&engine)?;
+    }
+    Ok(())
+}
+
+fn check_views(engine: &Engine) -> Result<()> {
+    let (x, y) = (tensor(&[3, 6, 8], 1, engine)?, tensor(&[3, 8, 10], 2, engine)?);
     for (a, b) in [
         (x.transpose(0, 1)?, y.slice(0, 0, 1, 1)?),
         (x.slice(1, 1, 6, 2)?, y.slice(2, 9, 10, 1)?),
@@ -96,7 +130,7 @@ fn products_read_views_without_a_copy() -> Result<()> {
         let (m, k, n) = (a.size(-2)?, a.size(-1)?, b.size(-1)?);
         let b_whole = b.broadcast_to([a.dims()[0], k, n])?;
         let expected = matmul(&a.to_vec()?, &b_whole.to_vec()?, [m, k, n]);
-        assert_close(&a.matmul(&b)?.to_vec()?, &expected, &format!("{:?} x {:?}", a.layout(), b.layout()));
+        assert_close(&read(&a.matmul(&b)?)?, &expected, &format!("{:?} x {:?}", a.layout(), b.layout()));
     }
     let half = x.cast(DType::F16)?.matmul(&y.cast(DType::F16)?)?;
     assert_eq!(half.dtype(), DType::F16);
@@ -156,6 +190,9 @@ fn cases() -> Vec<Case> {
         case([1, 40, 20, 22], [35, 40, 3, 3], |o| o.padding = [1, 1]),
         case([3, 20, 15, 15], [24, 20, 3, 3], |o| (o.stride, o.padding) = ([2, 2], [1, 1])),
         case([1, 3, 30, 31], [16, 3, 7, 7], |o| (o.stride, o.padding) = ([2, 2], [3, 3])),
+        case([0, 2, 5, 5], [3, 2, 3, 3], |_| ()),
+        case([8, 5, 14, 14], [70, 5, 3, 3], |o| o.padding = [1, 1]),
+        case([1, 2, 5, 5], [3, 2, 2, 1], |o| (o.stride, o.dilation) = ([usize::MAX, 9], [1, usize::MAX])),
         case([1, 2, 40, 3], [2, 2, 1, 3], |o| o.padding = [0, 1]),
     ]
 }
@@ -184,13 +221,19 @@ fn each_tap(case: &Case, output: &[usize], mut each: impl FnMut(usize, usize, us
 
 #[test]
 fn convolutions_and_their_gradients_match_plain_loops() -> Result<()> {
-    let engine = Engine::cpu();
+    for engine in engines() {
+        check_convolutions(&engine)?;
+    }
+    Ok(())
+}
+
+fn check_convolutions(engine: &Engine) -> Result<()> {
     for case in cases() {
         let what = format!("{:?} {:?} {:?}", case.input, case.weight, case.options);
-        let x = tensor(&case.input, 1, &engine)?.variable()?;
-        let w = tensor(&case.weight, 2, &engine)?.variable()?;
+        let x = tensor(&case.input, 1, engine)?.variable()?;
+        let w = tensor(&case.weight, 2, engine)?.variable()?;
         let y = x.conv2d(&w, None, case.options)?;
-        let upstream = tensor(y.dims(), 3, &engine)?;
+        let upstream = tensor(y.dims(), 3, engine)?;
         let gradients = y.mul(&upstream)?.sum(.., false)?.grad(&[&x, &w])?;
         let [xs, ws, us] = [&x, &w, &upstream].map(|t| t.to_vec::<f32>().unwrap());
         let [mut dx, mut dw, mut ys] = [&xs, &ws, &us].map(|values| vec![0.0; values.len()]);
@@ -200,9 +243,158 @@ fn convolutions_and_their_gradients_match_plain_loops() -> Result<()> {
             dx[i] += u * w;
             dw[k] += u * x;
         });
-        assert_close(&y.to_vec()?, &ys, &what);
-        assert_close(&gradients[0].to_vec()?, &dx, &format!("{what}, gradient of the input"));
-        assert_close(&gradients[1].to_vec()?, &dw, &format!("{what}, gradient of the weight"));
+        assert_close(&read(&y)?, &ys, &what);
+        assert_close(&read(&gradients[0])?, &dx, &format!("{what}, gradient of the input"));
+        assert_close(&read(&gradients[1])?, &dw, &format!("{what}, gradient of the weight"));
     }
+    Ok(())
+}
+
+/// The derivative of `loss` along every element of `x`, by central differences.
+fn differences(x: &Tensor, loss: impl Fn(&Tensor) -> Result<f64>) -> Result<Vec<f64>> {
+    const STEP: f32 = 1.0 / 64.0;
+    let values = x.to_vec::<f32>()?;
+    let moved = |at: usize, step: f32| {
+        let mut values = values.clone();
+        values[at] += step;
+        loss(&Tensor::from_slice(&values, x.shape(), x.engine())?.variable()?)
+    };
+    (0..values.len()).map(|at| Ok((moved(at, STEP)? - moved(at, -STEP)?) / f64::from(2.0 * STEP))).collect()
+}
+
+/// The sum of the products, in double precision.
+fn weighted(y: &Tensor, upstream: &[f32]) -> Result<f64> {
+    let values = y.to_vec::<f32>()?;
+    Ok(values.iter().zip(upstream).map(|(&y, &u)| f64::from(y) * f64::from(u)).sum())
+}
+
+fn assert_gradient(found: &Tensor, expected: &[f64], what: &str) -> Result<()> {
+    let found = found.to_vec::<f32>()?;
+    assert_eq!(found.len(), expected.len());
+    for (&found, &expected) in found.iter().zip(expected) {
+        let error = (f64::from(found) - expected).abs();
+        assert!(error <= 2e-3 + 1e-3 * expected.abs(), "{what}: {found}, not {expected}");
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_of_products_match_differences() -> Result<()> {
+    let engine = Engine::cpu();
+    for (a, b) in [
+        (&[3usize][..], &[3usize][..]),
+        (&[3], &[2, 3, 2]),
+        (&[2, 3], &[3]),
+        (&[3, 4], &[4, 2]),
+        (&[2, 3, 4], &[4, 2]),
+        (&[3, 4], &[2, 4, 2]),
+        (&[2, 1, 2, 3], &[3, 3, 2]),
+    ] {
+        let (x, y) = (tensor(a, 1, &engine)?.variable()?, tensor(b, 2, &engine)?.variable()?);
+        let product = x.matmul(&y)?;
+        let upstream = tensor(product.dims(), 3, &engine)?;
+        let gradients = product.mul(&upstream)?.sum(.., false)?.grad(&[&x, &y])?;
+        let upstream = upstream.to_vec::<f32>()?;
+        let what = format!("{a:?} x {b:?}");
+        let by_x = differences(&x, |x| weighted(&x.matmul(&y)?, &upstream))?;
+        assert_gradient(&gradients[0], &by_x, &what)?;
+        let by_y = differences(&y, |y| weighted(&x.matmul(y)?, &upstream))?;
+        assert_gradient(&gradients[1], &by_y, &what)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn second_derivatives_of_convolutions_match_differences() -> Result<()> {
+    let engine = Engine::cpu();
+    for case in [
+        case([2, 2, 4, 5], [2, 2, 3, 2], |o| o.padding = [1, 1]),
+        case([1, 4, 6, 5], [4, 2, 2, 2], |o| {
+            (o.stride, o.padding, o.dilation, o.groups) = ([2, 1], [1, 0], [2, 1], 2);
+        }),
+    ] {
+        let what = format!("{:?} {:?} {:?}", case.input, case.weight, case.options);
+        let x = tensor(&case.input, 1, &engine)?.variable()?;
+        let w = tensor(&case.weight, 2, &engine)?.variable()?;
+        // The squared gradients of a loss that is not linear in anything.
+        let penalty = |x: &Tensor, w: &Tensor| -> Result<Tensor> {
+            let y = x.conv2d(w, None, case.options)?;
+            let gradients = y.mul(&y)?.sum(.., false)?.grad(&[x, w])?;
+            let [by_x, by_w] = [&gradients[0], &gradients[1]];
+            (by_x.mul(by_x)?.sum(.., false)?.mul(0.01)?).add(&by_w.mul(by_w)?.sum(.., false)?.mul(0.01)?)
+        };
+        let second = penalty(&x, &w)?.grad(&[&x, &w])?;
+        let by_x = differences(&x, |x| penalty(x, &w)?.item())?;
+        assert_gradient(&second[0], &by_x, &what)?;
+        let by_w = differences(&w, |w| penalty(&x, w)?.item())?;
+        assert_gradient(&second[1], &by_w, &what)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn views_are_convolved_as_what_they_show() -> Result<()> {
+    for engine in engines() {
+        let x = tensor(&[6, 2, 8, 4], 1, &engine)?.permute(&[1, 3, 0, 2])?.slice(3, 1, 8, 2)?;
+        let w = tensor(&[1, 4, 3, 3], 2, &engine)?.flip(3)?.broadcast_to([5, 4, 3, 3])?;
+        let bias = tensor(&[10], 3, &engine)?.slice(0, 0, 10, 2)?;
+        let options = Conv2dOptions { padding: [1, 1], ..Default::default() };
+        let found = x.conv2d(&w, Some(&bias), options)?;
+        let whole = |t: &Tensor| Tensor::from_slice(&t.to_vec::<f32>()?, t.shape(), &engine);
+        let expected = whole(&x)?.conv2d(&whole(&w)?, None, options)?;
+        let expected = expected.add(&whole(&bias)?.reshape([5, 1, 1])?)?;
+        assert_eq!(found.to_vec::<f32>()?, expected.to_vec::<f32>()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn weight_gradients_are_the_same_whatever_the_number_of_threads() -> Result<()> {
+    let run = || -> Result<Vec<f32>> {
+        let engine = Engine::cpu();
+        let x = tensor(&[19, 3, 12, 12], 1, &engine)?;
+        let w = tensor(&[8, 3, 3, 3], 2, &engine)?.variable()?;
+        let y = x.conv2d(&w, None, Conv2dOptions::default())?;
+        y.mul(&y)?.sum(.., false)?.grad(&[&w])?[0].to_vec()
+    };
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+    let one = pool(1).install(run)?;
+    assert_eq!(one, pool(3).install(run)?);
+    assert_eq!(one, pool(7).install(run)?);
+    Ok(())
+}
+
+#[test]
+fn convolutions_that_do_not_fit_name_the_shapes() -> Result<()> {
+    let engine = Engine::cpu();
+    let fail = |input: &[usize], weight: &[usize], options: Conv2dOptions, bias: Option<usize>| {
+        let (x, w) = (Tensor::zeros(input, &engine)?, Tensor::zeros(weight, &engine)?);
+        let bias = bias.map(|size| Tensor::zeros(size, &engine)).transpose()?;
+        Ok::<_, kiln::Error>(x.conv2d(&w, bias.as_ref(), options).unwrap_err().to_string())
+    };
+    let plain = Conv2dOptions::default();
+    let groups = |groups| Conv2dOptions { groups, ..plain };
+    for (input, weight, options, bias, part) in [
+        (&[1usize, 3, 8][..], &[4, 3, 3, 3][..], plain, None, "4 dimensions"),
+        (&[1, 3, 8, 8], &[4, 3, 3], plain, None, "4 dimensions"),
+        (&[1, 3, 8, 8], &[4, 2, 3, 3], plain, None, "takes 2 channels, each of 1 groups has 3"),
+        (&[1, 4, 8, 8], &[4, 4, 3, 3], groups(2), None, "takes 4 channels, each of 2 groups has 2"),
+        (&[1, 3, 8, 8], &[4, 3, 3, 3], groups(2), None, "3 and 4 channels do not divide into 2 groups"),
+        (&[1, 3, 8, 8], &[4, 3, 3, 3], groups(0), None, "0 groups"),
+        (&[1, 3, 8, 8], &[4, 3, 3, 3], Conv2dOptions { stride: [1, 0], ..plain }, None, "stride [1, 0]"),
+        (&[1, 3, 8, 8], &[4, 3, 3, 3], Conv2dOptions { dilation: [0, 1], ..plain }, None, "dilation [0, 1]"),
+        (&[1, 3, 4, 8], &[4, 3, 5, 3], plain, None, "larger than the image with padding [0, 0]"),
+        (&[1, 3, 8, 8], &[4, 3, 3, 3], Conv2dOptions { dilation: [4, 1], ..plain }, None, "dilation [4, 1]"),
+        (&[1, 3, 8, 8], &[4, 3, 0, 3], plain, None, "the kernel is empty"),
+        (&[1, 3, 8, 8], &[4, 3, 3, 3], Conv2dOptions { padding: [usize::MAX, 0], ..plain }, None, "padding"),
+        (&[1, 3, 8, 8], &[4, 3, 3, 3], plain, Some(3), "bias [3]"),
+    ] {
+        let message = fail(input, weight, options, bias)?;
+        let named = bias.is_some() || message.contains(&format!("input {input:?} and weight {weight:?}"));
+        assert!(message.starts_with("conv2d: ") && named && message.contains(part), "{message}");
+    }
+    let (x, w) = (Tensor::zeros([1, 1, 4, 4], &engine)?, Tensor::zeros([1, 1, 3, 3], &engine)?);
+    let message = x.cast(DType::I32)?.conv2d(&w, None, plain).unwrap_err().to_string();
+    assert_eq!(message, "conv2d: is not defined for i32 and f32");
     Ok(())
 }

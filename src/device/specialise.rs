@@ -6,7 +6,10 @@ use super::Kernel;
 use crate::{Error, Result};
 
 /// Shaders that others may import by name.
-pub const IMPORTS: &[(&str, &str)] = &[("common", include_str!("../../shaders/common.wgsl"))];
+pub const IMPORTS: &[(&str, &str)] = &[
+    ("common", include_str!("../../shaders/common.wgsl")),
+    ("gemm", include_str!("../../shaders/gemm.wgsl")),
+];
 
 /// The WGSL of a kernel: each line `// import: NAME` replaced by the shader of that name in
 /// [`IMPORTS`] (once, however often it is imported), and each of the kernel's constants put in

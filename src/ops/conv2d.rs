@@ -6,7 +6,9 @@
 //! their gradients are the same three operations again, to any order.
 
 mod cpu;
+mod gpu;
 
+use crate::device::{Caps, Plan};
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
 
 /// How a window moves over an image: see [`Tensor::conv2d`]. The pairs are (vertical, horizontal).
@@ -84,17 +86,28 @@ impl Sizes {
         if kernel.contains(&0) {
             return refuse("the kernel is empty".into());
         }
+        let (mut stride, mut dilation) = (stride, dilation);
         let mut output = [0; 2];
         for axis in 0..2 {
+            // Kernels count in 31 bits.
             let padded = padding[axis].checked_mul(2).and_then(|p| p.checked_add(image[axis]));
-            let window = (kernel[axis] - 1).checked_mul(dilation[axis]);
-            let room = padded.zip(window).and_then(|(padded, window)| padded.checked_sub(window + 1));
-            let Some(room) = room else {
+            let Some(padded) = padded.filter(|&padded| padded <= i32::MAX as usize) else {
+                return refuse(format!("padding {padding:?} is too large"));
+            };
+            let window = (kernel[axis] - 1).saturating_mul(dilation[axis]).saturating_add(1);
+            let Some(room) = padded.checked_sub(window) else {
                 return refuse(format!(
                     "the kernel with dilation {dilation:?} is larger than the image with padding {padding:?}"
                 ));
             };
             output[axis] = room / stride[axis] + 1;
+            // Steps that are never taken say nothing; what is left of them is small.
+            if output[axis] == 1 {
+                stride[axis] = 1;
+            }
+            if kernel[axis] == 1 {
+                dilation[axis] = 1;
+            }
         }
         let (channels, filters) = (channels / groups, filters / groups);
         let sizes =
@@ -185,6 +198,10 @@ impl Op for Conv2d {
             Role::Output => cpu::forward(&self.sizes, first, second, output),
         }
         Ok(())
+    }
+
+    fn gpu(&self, _: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
+        Some(gpu::plan(self, caps))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

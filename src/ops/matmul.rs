@@ -1,5 +1,8 @@
 //! Matrix products, batched and broadcast.
 
+pub(crate) mod gpu;
+
+use crate::device::{Caps, Plan, Shader};
 use crate::expr::Loops;
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
 use gemm::Parallelism;
@@ -145,6 +148,24 @@ impl Op for Matmul {
                 .for_each(|(index, output)| run(index, output, Parallelism::None));
         }
         Ok(())
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let product = Product::of(&inputs[0], &inputs[1]);
+        let batches = batches(&inputs[0], &inputs[1]);
+        let mut params = Vec::new();
+        for (operand, (row, column)) in [product.a, product.b].into_iter().enumerate() {
+            params.extend([inputs[operand].layout.offset as u32, row as i32 as u32, column as i32 as u32, 0]);
+            let strides = batches.strides[operand].iter().map(|&stride| stride as i32 as u32);
+            params.extend(strides.chain(std::iter::repeat(0)).take(8));
+        }
+        params.extend(batches.dims.iter().map(|&size| size as u32).chain(std::iter::repeat(0)).take(8));
+        params.push(batches.dims.len() as u32);
+        let shader = Shader::file("matmul", include_str!("../../shaders/matmul.wgsl"));
+        let along_k = [product.a.1 == 1, product.b.0 == 1];
+        let batch = batches.dims.iter().product();
+        let gemm = gpu::Gemm { m: product.m, n: product.n, k: product.k, batch, along_k };
+        Some(gemm.plan(shader, Vec::new(), params, output.elements(), caps))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -1,0 +1,65 @@
+// Batched matrix product of operands of any strides.
+// import: gemm
+
+struct Operand {
+    offset: i32,
+    row: i32,
+    column: i32,
+    pad: i32,
+    // Of the (merged) batch dimensions; 6 at most.
+    batch: array<vec4<i32>, 2>,
+}
+
+struct Params {
+    gemm: Gemm,
+    a: Operand,
+    b: Operand,
+    batch_dims: array<vec4<u32>, 2>,
+    batch_rank: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;
+
+var<private> a_start: i32;
+var<private> b_start: i32;
+var<private> matrix: u32;
+
+fn start(batch: u32) {
+    a_start = params.a.offset;
+    b_start = params.b.offset;
+    matrix = batch;
+    var rest = batch;
+    for (var d = params.batch_rank; d > 0u; d--) {
+        let axis = d - 1u;
+        let size = params.batch_dims[axis / 4u][axis % 4u];
+        let index = i32(rest % size);
+        a_start += index * params.a.batch[axis / 4u][axis % 4u];
+        b_start += index * params.b.batch[axis / 4u][axis % 4u];
+        rest /= size;
+    }
+}
+
+fn load_a(m: u32, k: u32) -> f32 {
+    return a[a_start + i32(m) * params.a.row + i32(k) * params.a.column];
+}
+
+fn load_b(k: u32, n: u32) -> f32 {
+    return b[b_start + i32(k) * params.b.row + i32(n) * params.b.column];
+}
+
+fn store(m: u32, n: u32, split: u32, value: f32) {
+    let size = params.gemm;
+    result[((split * size.batch + matrix) * size.m + m) * size.n + n] = value;
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    gemm_tile(group_index(group, groups), lane);
+}
