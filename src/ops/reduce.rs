@@ -1,8 +1,15 @@
 //! Reductions over one run of neighbouring dimensions; several runs are reduced one after the
 //! other.
 
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::{DType, Error, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View, Word};
 use rayon::prelude::*;
+use std::sync::LazyLock;
+
+const TEMPLATE: &str = include_str!("../../shaders/reduce.wgsl");
+/// The kernel for partial results: a scratch buffer is never bound as read only.
+static OVER_SCRATCH: LazyLock<String> =
+    LazyLock::new(|| TEMPLATE.replace("var<storage, read> input", "var<storage, read_write> input"));
 
 /// What a reduction keeps of the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +35,48 @@ impl Reduce {
         let product = |dims: &[usize]| dims.iter().product();
         (product(&shape[..self.start]), product(&shape[self.start..self.end]), product(&shape[self.end..]))
     }
+
+    fn is_position(&self) -> bool {
+        matches!(self.kind, Kind::ArgMax | Kind::ArgMin)
+    }
+
+    /// One dispatch over `[outer, length, inner]`, with the length in so many parts.
+    fn kernel(
+        &self,
+        dtype: DType,
+        (outer, length, inner): (usize, usize, usize),
+        parts: usize,
+        bindings: Vec<Binding>,
+        caps: &Caps,
+    ) -> Kernel {
+        let (kind, float, int) = match self.kind {
+            Kind::Sum => ("0u", 0.0, 0),
+            Kind::Max | Kind::ArgMax => ("1u", f32::NEG_INFINITY, i32::MIN),
+            Kind::Min | Kind::ArgMin => ("2u", f32::INFINITY, i32::MAX),
+        };
+        let (element, first) =
+            if dtype == DType::F32 { ("f32", float.to_bits()) } else { ("i32", int as u32) };
+        let lanes = lanes_for(length, inner);
+        let sizes = [outer * inner, length, inner, parts, length.div_ceil(parts)];
+        Kernel {
+            shader: if bindings[0] == Binding::Input(0) {
+                Shader::file("reduce", TEMPLATE)
+            } else {
+                Shader::file("reduce_scratch", &OVER_SCRATCH)
+            },
+            constants: vec![
+                ("T", element.into()),
+                ("R", if self.is_position() { "i32" } else { element }.into()),
+                ("FLOAT", (dtype == DType::F32).to_string().into()),
+                ("KIND", kind.into()),
+                ("POSITION", self.is_position().to_string().into()),
+                ("LANES", format!("{lanes}u").into()),
+            ],
+            bindings,
+            params: sizes.iter().map(|&size| size as u32).chain([first]).collect(),
+            groups: Kernel::fold((outer * inner * parts).div_ceil(GROUP / lanes), caps),
+        }
+    }
 }
 
 impl Op for Reduce {
@@ -44,7 +93,7 @@ impl Op for Reduce {
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let (dtype, shape) = (inputs[0].dtype, inputs[0].shape());
         let refuse = |message: String| Err(Error::op(self.name(), message));
-        let index = matches!(self.kind, Kind::ArgMax | Kind::ArgMin);
+        let index = self.is_position();
         if dtype == DType::Bool || (index && dtype != DType::F32) {
             return refuse(format!("is not defined for {dtype}; cast first"));
         }
@@ -77,6 +126,30 @@ impl Op for Reduce {
         Ok(())
     }
 
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let (outer, length, inner) = self.sizes(inputs[0].shape());
+        let outputs = output.elements();
+        let dtype = inputs[0].dtype;
+        // A part for so many lanes' worth of elements, until there are invocations enough.
+        let workers = outputs * lanes_for(length, inner);
+        let parts = (INVOCATIONS / workers.max(1)).min(length / (16 * lanes_for(length, inner)));
+        if self.is_position() || parts < 2 {
+            let bindings = vec![Binding::Input(0), Binding::Output];
+            return Some(Plan::one(self.kernel(dtype, (outer, length, inner), 1, bindings, caps)));
+        }
+        let part = length.div_ceil(parts);
+        let parts = length.div_ceil(part);
+        let cut = vec![Binding::Input(0), Binding::Scratch(0)];
+        let joined = vec![Binding::Scratch(0), Binding::Output];
+        Some(Plan {
+            kernels: vec![
+                self.kernel(dtype, (outer, length, inner), parts, cut, caps),
+                self.kernel(dtype, (1, parts, outputs), 1, joined, caps),
+            ],
+            scratch: vec![parts * outputs * 4],
+        })
+    }
+
     fn gradient(&self, inputs: &[Tensor], output: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let x = &inputs[0];
         let kept: Vec<usize> = x
@@ -107,6 +180,22 @@ fn greater(a: f32, b: f32) -> f32 {
 /// The lesser; NaN wins.
 fn lesser(a: f32, b: f32) -> f32 {
     if a < b || a.is_nan() { a } else { b }
+}
+
+/// Invocations in a workgroup of the GPU kernel.
+const GROUP: usize = 256;
+/// Invocations that keep a large GPU busy.
+const INVOCATIONS: usize = 64 * 1024;
+
+/// Invocations of a GPU kernel that share one output: one where neighbours along `inner` are read
+/// together anyway, else as many as have a few elements each.
+fn lanes_for(length: usize, inner: usize) -> usize {
+    if inner >= 32 { 1 } else { lanes_of_row(length) }
+}
+
+/// Invocations that share a row of this length, at most a workgroup.
+pub(super) fn lanes_of_row(length: usize) -> usize {
+    (length / 8).next_power_of_two().min(GROUP)
 }
 
 /// Elements a thread should have at least.
