@@ -1,6 +1,7 @@
 //! Softmax and its logarithm.
 
-use super::reduce::{greatest, sum};
+use super::reduce::{greatest, lanes_of_row, sum};
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
 use crate::{DType, Error, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
@@ -47,6 +48,19 @@ impl Op for Softmax {
             }
         });
         Ok(())
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let length = inputs[0].shape().last().copied().unwrap_or(1);
+        let rows = output.elements().checked_div(length).unwrap_or(0);
+        let lanes = lanes_of_row(length);
+        Some(Plan::one(Kernel {
+            shader: Shader::file("softmax", include_str!("../../shaders/softmax.wgsl")),
+            constants: vec![("LANES", format!("{lanes}u").into()), ("LOG", self.log.to_string().into())],
+            bindings: vec![Binding::Input(0), Binding::Output],
+            params: vec![rows as u32, length as u32, f32::NEG_INFINITY.to_bits()],
+            groups: Kernel::fold((rows * lanes).div_ceil(256), caps),
+        }))
     }
 
     fn gradient(&self, _: &[Tensor], y: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
