@@ -3,9 +3,10 @@
 //! Both ops see data and index as views: an index that is broadcast over rows (an embedding's)
 //! costs one word a row.
 
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::Loops;
 use crate::layout::axis;
-use crate::{DType, Error, Layout, Op, Output, Result, Shape, Spec, Tensor, View, Word};
+use crate::{DType, Error, Layout, MAX_RANK, Op, Output, Result, Shape, Spec, Tensor, View, Word};
 use rayon::prelude::*;
 use std::iter::zip;
 
@@ -41,6 +42,18 @@ fn place(mut at: usize, dims: &[usize], strides: &[isize]) -> isize {
         at /= size;
     }
     place
+}
+
+/// The sizes and then the strides of each operand, as eight words each: two `vec4`s in WGSL, where
+/// negative strides wrap around.
+fn push_loops(params: &mut Vec<u32>, loops: &Loops) {
+    let mut eight = |words: &mut dyn Iterator<Item = u32>| {
+        params.extend(words.chain(std::iter::repeat(0)).take(MAX_RANK));
+    };
+    eight(&mut loops.dims.iter().map(|&size| size as u32));
+    for strides in &loops.strides {
+        eight(&mut strides.iter().map(|&stride| stride as u32));
+    }
 }
 
 fn checked(op: &'static str, index: i32, size: usize) -> Result<usize> {
@@ -86,6 +99,31 @@ impl Op for Gather {
             }
             Ok(())
         })
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let layout = inputs[0].layout;
+        let lines = starts(&layout, self.axis).broadcast(*output.shape());
+        let loops = Loops::new(output.shape(), &[lines, inputs[1].layout]);
+        let missing = if output.dtype == DType::F32 { f32::NAN.to_bits() } else { 0 };
+        let mut params = vec![
+            output.elements() as u32,
+            layout.shape[self.axis] as u32,
+            layout.strides()[self.axis] as u32,
+            missing,
+            lines.offset as u32,
+            inputs[1].layout.offset as u32,
+            loops.dims.len() as u32,
+            0,
+        ];
+        push_loops(&mut params, &loops);
+        Some(Plan::one(Kernel {
+            shader: Shader::file("gather", include_str!("../../shaders/gather.wgsl")),
+            constants: Vec::new(),
+            bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Output],
+            params,
+            groups: Kernel::fold(output.elements().div_ceil(256), caps),
+        }))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -181,6 +219,34 @@ impl Op for Scatter {
             DType::I32 => self.add::<i32>(inputs, output, i32::wrapping_add),
             _ => self.add::<f32>(inputs, output, |a, b| a + b),
         }
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let layouts = [inputs[0].layout, inputs[1].layout];
+        let lines = layouts.map(|layout| starts(&layout, self.axis));
+        let loops = Loops::new(&lines[0].shape, &lines);
+        let shape = layouts[0].shape;
+        let mut params = vec![
+            output.elements() as u32,
+            self.size as u32,
+            shape[self.axis + 1..].iter().product::<usize>() as u32,
+            shape[self.axis] as u32,
+            layouts[0].strides()[self.axis] as u32,
+            layouts[1].strides()[self.axis] as u32,
+            lines[0].offset as u32,
+            lines[1].offset as u32,
+            loops.dims.len() as u32,
+        ];
+        params.resize(12, 0);
+        push_loops(&mut params, &loops);
+        let element = if output.dtype == DType::F32 { "f32" } else { "i32" };
+        Some(Plan::one(Kernel {
+            shader: Shader::file("scatter_add", include_str!("../../shaders/scatter_add.wgsl")),
+            constants: vec![("T", element.into())],
+            bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Output],
+            params,
+            groups: Kernel::fold(output.elements().div_ceil(256), caps),
+        }))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
