@@ -1,5 +1,6 @@
 //! Tensors joined along a dimension.
 
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
 use crate::{Error, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
@@ -54,6 +55,24 @@ impl Op for Concat {
             }
         });
         Ok(())
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let mut offset = 0;
+        // A dispatch for each input, however many there are.
+        let kernels = inputs.iter().enumerate().map(|(i, input)| {
+            let (count, run) = (input.elements(), self.run(input.shape()));
+            let params = [count, run, self.run(output.shape()), offset].map(|size| size as u32).to_vec();
+            offset += run;
+            Kernel {
+                shader: Shader::file("concat", include_str!("../../shaders/concat.wgsl")),
+                constants: Vec::new(),
+                bindings: vec![Binding::Input(i), Binding::Output],
+                params,
+                groups: Kernel::fold(count.div_ceil(256), caps),
+            }
+        });
+        Some(Plan { kernels: kernels.collect(), scratch: Vec::new() })
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -1,7 +1,9 @@
 //! Constant padding, around and between elements: the inverse of a strided slice.
 
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::expr::Scalar;
 use crate::layout::axis;
-use crate::{Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
 
 /// Elements a thread should have at least.
@@ -14,8 +16,14 @@ struct Pad {
     before: usize,
     after: usize,
     gap: usize,
-    /// The stored word (or half word) of the padding.
     value: f32,
+}
+
+impl Pad {
+    /// The stored word of the padding.
+    fn word(&self, dtype: DType) -> u32 {
+        Scalar::new(f64::from(self.value), dtype).bits
+    }
 }
 
 impl Op for Pad {
@@ -34,7 +42,7 @@ impl Op for Pad {
 
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
         let shape = inputs[0].spec.shape();
-        let value = crate::expr::Scalar::new(f64::from(self.value), inputs[0].spec.dtype).bits;
+        let value = self.word(inputs[0].spec.dtype);
         let (size, padded) = (shape[self.axis], output.spec.shape()[self.axis]);
         let inner: usize = shape[self.axis + 1..].iter().product();
         let (input, output) = (inputs[0].slice::<u32>(), output.slice::<u32>());
@@ -49,6 +57,20 @@ impl Op for Pad {
             }
         });
         Ok(())
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let (shape, count) = (inputs[0].shape(), output.elements());
+        let inner = shape[self.axis + 1..].iter().product();
+        let (size, padded) = (shape[self.axis], output.shape()[self.axis]);
+        let sizes = [count, size, padded, inner, self.before, self.gap + 1].map(|size| size as u32);
+        Some(Plan::one(Kernel {
+            shader: Shader::file("pad", include_str!("../../shaders/pad.wgsl")),
+            constants: Vec::new(),
+            bindings: vec![Binding::Input(0), Binding::Output],
+            params: [&sizes[..], &[self.word(output.dtype)]].concat(),
+            groups: Kernel::fold(count.div_ceil(256), caps),
+        }))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -1,0 +1,25 @@
+// Copies one input into its place in the joined tensor. Elements are words of any type.
+// import: common
+
+struct Params {
+    count: u32,
+    // Elements that lie together, of the input and of the output.
+    run: u32,
+    total: u32,
+    // Where the input's run starts in the output's.
+    offset: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<u32>;
+@group(0) @binding(2) var<storage, read_write> result: array<u32>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups) * 256u + lane;
+    if i >= params.count { return; }
+    result[i / params.run * params.total + params.offset + i % params.run] = input[i];
+}
