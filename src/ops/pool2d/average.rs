@@ -2,6 +2,7 @@
 //! does fixed and adaptive pooling, and its transpose.
 
 use super::{Pool2dOptions, SHARE, check_images, resized};
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::{Error, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
 
@@ -112,6 +113,32 @@ impl Op for AveragePool {
                 }
             });
         Ok(())
+    }
+
+    fn gpu(&self, _: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let (adaptive, options) = match self.windows {
+            Windows::Adaptive => (true, Pool2dOptions::new(1)),
+            Windows::Fixed(options) => (false, options),
+        };
+        // The kernel multiplies these in 32 bits.
+        let product =
+            |d: usize| self.input[d] as u64 * self.output[d] as u64 + (self.input[d] + self.output[d]) as u64;
+        if adaptive && (0..2).any(|d| product(d) > u64::from(u32::MAX)) {
+            return None;
+        }
+        let pairs = [self.input, self.output, options.kernel, options.stride, options.padding];
+        let mut params = vec![output.elements() as u32, u32::from(options.count_include_pad)];
+        params.extend(pairs.as_flattened().iter().map(|&size| size as u32));
+        Some(Plan::one(Kernel {
+            shader: Shader::file("pool2d_average", include_str!("../../../shaders/pool2d_average.wgsl")),
+            constants: vec![
+                ("ADAPTIVE", adaptive.to_string().into()),
+                ("SPREAD", self.spread.to_string().into()),
+            ],
+            bindings: vec![Binding::Input(0), Binding::Output],
+            params,
+            groups: Kernel::fold(output.elements().div_ceil(256), caps),
+        }))
     }
 
     fn gradient(&self, _: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -4,6 +4,7 @@
 //! comparisons in the usual 2x2 window, less than it costs to store positions and read them back.
 
 use super::{Pool2dOptions, SHARE, check_images, resized};
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::{Error, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
 use std::iter::zip;
@@ -103,6 +104,22 @@ impl Op for MaxPool {
                 }
             });
         Ok(())
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let Plane { input, output: pooled, options } = self.plane(&inputs[0]).ok()?;
+        let empty = if self.part == Part::Forward { f32::NEG_INFINITY } else { 0.0 };
+        let pairs = [input, pooled, options.kernel, options.stride, options.padding, options.dilation];
+        let mut params = vec![output.elements() as u32, empty.to_bits()];
+        params.extend(pairs.as_flattened().iter().map(|&size| size as u32));
+        Some(Plan::one(Kernel {
+            shader: Shader::file("pool2d_max", include_str!("../../../shaders/pool2d_max.wgsl")),
+            constants: vec![("SPREAD", (self.part == Part::Spread).to_string().into())],
+            // The maximum is the input's own element at its position.
+            bindings: vec![Binding::Input(0), Binding::Input(inputs.len() - 1), Binding::Output],
+            params,
+            groups: Kernel::fold(output.elements().div_ceil(256), caps),
+        }))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
