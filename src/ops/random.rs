@@ -1,6 +1,7 @@
 //! Random tensors from a counter-based generator: every element is a function of the seed and its
 //! place alone, so results do not depend on threads, devices or the order of execution.
 
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::{DType, Engine, Error, IntoShape, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
 
@@ -34,7 +35,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// The last word of the counter. Kinds draw apart, so that a dropout and an initialisation that
+    /// The last word of the counter, and the GPU kernel's number for the kind. Kinds draw apart, so that a dropout and an initialisation that
     /// happen to share a seed are not correlated.
     fn stream(self) -> u32 {
         match self {
@@ -97,6 +98,18 @@ impl Op for Random {
             }),
         }
         Ok(())
+    }
+
+    fn gpu(&self, _: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let (count, [low, high], stream) = (output.elements(), self.key(), self.kind.stream());
+        let p = if let Kind::Bernoulli(p) = self.kind { p } else { 0.0 };
+        Some(Plan::one(Kernel {
+            shader: Shader::file("random", include_str!("../../shaders/random.wgsl")),
+            constants: vec![("KIND", format!("{stream}u").into())],
+            bindings: vec![Binding::Output],
+            params: vec![count as u32, low, high, stream, p.to_bits()],
+            groups: Kernel::fold(count.div_ceil(4 * 256), caps),
+        }))
     }
 
     fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
