@@ -106,14 +106,14 @@ fn main() -> Result<()> {
             ensure!(value.is_finite(), "the loss became {value} at step {step}");
             if step == 0 {
                 let seconds = started.elapsed().as_secs_f64();
-                bar.println(format!("first step, shader compilation included: {seconds:.2} s"));
+                say(&bar, &format!("first step, shader compilation included: {seconds:.2} s"));
             }
             step += 1;
             total += value;
             bar.inc(labels.elements() as u64);
             bar.set_message(format!("epoch {epoch}, loss {value:.4}"));
             if stopped.load(Ordering::Relaxed) {
-                bar.println("stopped; saving what has been learned");
+                say(&bar, "stopped; saving what has been learned");
                 break 'epochs;
             }
         }
@@ -121,12 +121,12 @@ fn main() -> Result<()> {
             loss: total / loader.len() as f64,
             accuracy: accuracy(&model, &params, &test, options.batch_size)?,
         };
-        bar.println(format!(
-            "epoch {epoch}: training loss {:.4}, test accuracy {:.2} %, {:.1} s",
-            record.loss,
-            100.0 * record.accuracy,
-            started.elapsed().as_secs_f64()
-        ));
+        let (loss, accuracy, seconds) =
+            (record.loss, 100.0 * record.accuracy, started.elapsed().as_secs_f64());
+        say(
+            &bar,
+            &format!("epoch {epoch}: training loss {loss:.4}, test accuracy {accuracy:.2} %, {seconds:.1} s"),
+        );
         records.push(record);
     }
     bar.finish_and_clear();
@@ -144,6 +144,11 @@ fn main() -> Result<()> {
     }
     println!("{:.0} s; results in {}", started.elapsed().as_secs_f64(), options.out.display());
     Ok(())
+}
+
+/// A line above the bar, or a plain one where there is no terminal and so no bar.
+fn say(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() { println!("{line}") } else { bar.println(line) }
 }
 
 fn progress(images: u64) -> ProgressBar {

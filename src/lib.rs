@@ -11,6 +11,7 @@ pub mod expr;
 mod graph;
 pub mod io;
 mod layout;
+pub mod models;
 pub mod nn;
 mod op;
 pub mod ops;
@@ -24,3 +25,8 @@ pub use graph::{Gradients, eval};
 pub use layout::{INFER, IntoAxes, IntoShape, Layout, MAX_RANK, Shape, Spec};
 pub use op::{Op, Output, View, Word};
 pub use tensor::{Operand, Tensor, no_grad};
+
+/// The README's code is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -111,9 +111,12 @@ fn example(name: &str, arguments: &[&str]) -> Output {
 
 /// The exit code, and a text that the output must hold.
 fn check(output: &Output, code: i32, text: &str) -> Result<(), Failed> {
-    let all = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let all =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.code() != Some(code) || !all.contains(text) || all.contains("panicked") {
-        return Err(format!("exit {:?}, expected {code} and {text:?} in:\n{all}", output.status.code()).into());
+        return Err(
+            format!("exit {:?}, expected {code} and {text:?} in:\n{all}", output.status.code()).into()
+        );
     }
     Ok(())
 }
@@ -130,7 +133,8 @@ fn folder(name: &str) -> PathBuf {
 fn refusals() -> Result<(), Failed> {
     let out = folder("refusals");
     let out = out.to_str().expect("the path is text");
-    let mnist = |arguments: &[&str]| example("mnist", &[&["--out", out, "--epochs", "1"], arguments].concat());
+    let mnist =
+        |arguments: &[&str]| example("mnist", &[&["--out", out, "--epochs", "1"], arguments].concat());
     check(&mnist(&["--batch-size", "0"]), 1, "batch")?;
     check(&mnist(&["--limit", "0"]), 1, "--limit 0")?;
     check(&mnist(&["--epochs", "0"]), 2, "--epochs")?;
@@ -156,7 +160,8 @@ fn refusals() -> Result<(), Failed> {
 fn train_then_predict() -> Result<(), Failed> {
     let out = folder("train_then_predict");
     let path = |name: &str| out.join(name).to_str().expect("the path is text").to_string();
-    let output = example("mnist", &["--out", &path(""), "--epochs", "2", "--limit", "1500", "--batch-size", "32"]);
+    let output =
+        example("mnist", &["--out", &path(""), "--epochs", "2", "--limit", "1500", "--batch-size", "32"]);
     check(&output, 0, "test accuracy")?;
     for file in ["model.safetensors", "metrics.csv", "curves.svg", "samples/0_is_7.png"] {
         if std::fs::metadata(out.join(file))?.len() == 0 {

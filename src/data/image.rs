@@ -23,8 +23,9 @@ pub fn load_gray(path: impl AsRef<Path>, height: u32, width: u32) -> Result<Vec<
 pub fn save_gray(path: impl AsRef<Path>, values: &[f32], height: u32, width: u32) -> Result<()> {
     let path = path.as_ref();
     let bytes: Vec<u8> = values.iter().map(|value| (value * 255.0).round().clamp(0.0, 255.0) as u8).collect();
-    let image = GrayImage::from_raw(width, height, bytes)
-        .ok_or_else(|| Error::file(path, format!("{} values are fewer than {height}x{width}", values.len())))?;
+    let image = GrayImage::from_raw(width, height, bytes).ok_or_else(|| {
+        Error::file(path, format!("{} values are fewer than {height}x{width}", values.len()))
+    })?;
     image.save(path).map_err(|error| fault(path, error))
 }
 

@@ -4,6 +4,8 @@
 //! [`DataLoader`] gathers samples into [`Batch`]es on a background thread.
 
 mod idx;
+#[cfg(feature = "vision")]
+pub mod image;
 mod loader;
 mod memory;
 mod mnist;

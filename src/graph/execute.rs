@@ -66,7 +66,8 @@ fn collect(targets: &[&Tensor], finished: &dyn Fn(u64) -> bool) -> Result<Vec<It
             }
             let inputs: Vec<u64> = state.inputs.iter().map(Tensor::id).collect();
             stack.extend(state.inputs.iter().map(|input| input.inner().clone()));
-            if finished(node.id) || !state.inputs.iter().any(Tensor::requires_grad) {
+            let history = node.requires_grad && state.inputs.iter().any(Tensor::requires_grad);
+            if finished(node.id) || !history {
                 drop(state.release());
             }
             Some(inputs)

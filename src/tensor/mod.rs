@@ -219,7 +219,8 @@ impl Tensor {
         if !self.dtype().is_float() {
             return Err(Error::op("variable", format!("a {} tensor has no gradient", self.dtype())));
         }
-        Ok(self.alias(true))
+        // Detached first: a leaf is a node below which nothing requires gradients.
+        Ok(if self.requires_grad() { self.detach().alias(true) } else { self.alias(true) })
     }
 
     fn alias(&self, requires_grad: bool) -> Tensor {

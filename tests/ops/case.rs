@@ -180,8 +180,6 @@ pub struct Case {
     pub atol: f64,
     pub gradient: bool,
     pub gradient_tolerance: f64,
-    /// Float inputs that no gradient flows to by definition.
-    pub undifferentiated: Vec<usize>,
 }
 
 impl Case {
@@ -200,7 +198,6 @@ impl Case {
             atol: 2e-6,
             gradient: true,
             gradient_tolerance: 2e-4,
-            undifferentiated: Vec::new(),
         }
     }
 
@@ -212,11 +209,6 @@ impl Case {
 
     pub fn tolerance(mut self, rtol: f64, atol: f64) -> Case {
         (self.rtol, self.atol) = (rtol, atol);
-        self
-    }
-
-    pub fn without_gradient_to(mut self, inputs: &[usize]) -> Case {
-        self.undifferentiated = inputs.to_vec();
         self
     }
 
@@ -254,7 +246,8 @@ pub fn compare(got: &Array, want: &Array, rtol: f64, atol: f64) -> Result<(), St
     for (position, (&got, &want)) in got.iter().zip(want).enumerate() {
         // A reference beyond the range of f32 is infinite there.
         let want = f64::from(want as f32);
-        let close = got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= atol + rtol * want.abs();
+        let close =
+            got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= atol + rtol * want.abs();
         if !close || (want.is_infinite() && got != want) {
             return Err(format!("element {position}: got {got}, expected {want}"));
         }

@@ -7,9 +7,8 @@ use ndarray::{ArrayD, Axis, Dimension, IxDyn};
 pub fn broadcast(arrays: &[Array]) -> Vec<Array> {
     let rank = arrays.iter().map(|a| a.ndim()).max().unwrap_or(0);
     let size = |a: &Array, axis: usize| (axis + a.ndim()).checked_sub(rank).map_or(1, |axis| a.shape()[axis]);
-    let shape: Vec<usize> = (0..rank)
-        .map(|axis| arrays.iter().map(|a| size(a, axis)).find(|&d| d != 1).unwrap_or(1))
-        .collect();
+    let shape: Vec<usize> =
+        (0..rank).map(|axis| arrays.iter().map(|a| size(a, axis)).find(|&d| d != 1).unwrap_or(1)).collect();
     arrays.iter().map(|a| a.broadcast(IxDyn(&shape)).expect("the case broadcasts").to_owned()).collect()
 }
 
@@ -73,14 +72,14 @@ pub fn matmul(a: &Array, b: &Array) -> Array {
     let rank = a.ndim().max(b.ndim());
     let (m, k, n) = (a.shape()[a.ndim() - 2], a.shape()[a.ndim() - 1], b.shape()[b.ndim() - 1]);
     let size = |x: &Array, axis: usize| (axis + x.ndim()).checked_sub(rank).map_or(1, |axis| x.shape()[axis]);
-    let mut shape: Vec<usize> = (0..rank - 2).map(|i| if size(a, i) == 1 { size(b, i) } else { size(a, i) }).collect();
+    let mut shape: Vec<usize> =
+        (0..rank - 2).map(|i| if size(a, i) == 1 { size(b, i) } else { size(a, i) }).collect();
     shape.extend([m, n]);
     ArrayD::from_shape_fn(IxDyn(&shape), |index| {
         let at = |x: &Array, row: usize, column: usize| {
             let skip = rank - x.ndim();
-            let mut place: Vec<usize> = (skip..rank - 2)
-                .map(|i| if x.shape()[i - skip] == 1 { 0 } else { index[i] })
-                .collect();
+            let mut place: Vec<usize> =
+                (skip..rank - 2).map(|i| if x.shape()[i - skip] == 1 { 0 } else { index[i] }).collect();
             place.extend([row, column]);
             x[IxDyn(&place)]
         };
@@ -131,7 +130,9 @@ impl Window {
 
     /// The position that kernel element `k` of window `o` reads; `None` in the padding.
     pub fn place(&self, axis: usize, o: usize, k: usize, size: usize) -> Option<usize> {
-        (o * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.padding[axis]).filter(|&at| at < size)
+        (o * self.stride[axis] + k * self.dilation[axis])
+            .checked_sub(self.padding[axis])
+            .filter(|&at| at < size)
     }
 }
 
@@ -146,7 +147,8 @@ pub fn conv2d(x: &Array, w: &Array, window: Window, groups: usize) -> Array {
         for c in 0..ws[1] {
             for kh in 0..ws[2] {
                 for kw in 0..ws[3] {
-                    if let (Some(h), Some(v)) = (window.place(0, oh, kh, s[2]), window.place(1, ow, kw, s[3])) {
+                    if let (Some(h), Some(v)) = (window.place(0, oh, kh, s[2]), window.place(1, ow, kw, s[3]))
+                    {
                         sum += x[[n, o / per_group * ws[1] + c, h, v]] * w[[o, c, kh, kw]];
                     }
                 }

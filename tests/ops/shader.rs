@@ -47,9 +47,12 @@ impl Recorder {
             let source = specialise(kernel).map_err(|error| error.to_string())?;
             if !self.valid.lock().unwrap().contains(&source) {
                 let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
-                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
-                    .validate(&module)
-                    .map_err(|e| e.emit_to_string(&source))?;
+                naga::valid::Validator::new(
+                    naga::valid::ValidationFlags::all(),
+                    naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+                )
+                .validate(&module)
+                .map_err(|e| e.emit_to_string(&source))?;
                 self.valid.lock().unwrap().insert(source);
             }
         }

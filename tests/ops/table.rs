@@ -47,9 +47,21 @@ fn unary(cases: &mut Vec<Case>) {
         ("silu", Tensor::silu, |a| a / (1.0 + (-a).exp()), -3.0, 3.0),
         ("leaky_relu", |x| x.leaky_relu(0.1), |a| if a < 0.0 { 0.1 * a } else { a }, -2.0, 2.0),
         ("clamp", |x| x.clamp(-0.5, 0.75), |a| a.clamp(-0.5, 0.75), -2.0, 2.0),
-        ("add_number", |x| x.add(0.5)?.mul(3.0)?.sub(1)?.div(0.7), |a| ((a + 0.5) * 3.0 - 1.0) / f64::from(0.7f32), -2.0, 2.0),
+        (
+            "add_number",
+            |x| x.add(0.5)?.mul(3.0)?.sub(1)?.div(0.7),
+            |a| ((a + 0.5) * 3.0 - 1.0) / f64::from(0.7f32),
+            -2.0,
+            2.0,
+        ),
         ("pow_number", |x| x.pow(2.5), |a| a.powf(2.5), 0.2, 2.0),
-        ("chain", |x| x.mul(x)?.sub(0.5)?.relu()?.add(x)?.exp(), |a| ((a * a - 0.5).max(0.0) + a).exp(), -1.5, 1.5),
+        (
+            "chain",
+            |x| x.mul(x)?.sub(0.5)?.relu()?.add(x)?.exp(),
+            |a| ((a * a - 0.5).max(0.0) + a).exp(),
+            -1.5,
+            1.5,
+        ),
     ];
     for (name, op, f, low, high) in ops {
         let mut with = |variant: String, input: Input| {
@@ -75,7 +87,11 @@ fn unary(cases: &mut Vec<Case>) {
     ];
     for (name, op, f) in exact {
         let halves = Input::given(&[-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 0.49, 7.0]);
-        cases.push(Case::new(format!("{name}/halves"), [halves], move |x| op(&x[0]), r::map(f)).value_only().tolerance(0.0, 0.0));
+        cases.push(
+            Case::new(format!("{name}/halves"), [halves], move |x| op(&x[0]), r::map(f))
+                .value_only()
+                .tolerance(0.0, 0.0),
+        );
     }
 }
 
@@ -92,7 +108,12 @@ fn binary(cases: &mut Vec<Case>) {
     ];
     for (name, op, f, low, high) in ops {
         let mut with = |variant: &str, a: Input, b: Input| {
-            let case = Case::new(format!("{name}/{variant}"), [a, b.reseeded()], move |x| op(&x[0], &x[1]), r::zip(f));
+            let case = Case::new(
+                format!("{name}/{variant}"),
+                [a, b.reseeded()],
+                move |x| op(&x[0], &x[1]),
+                r::zip(f),
+            );
             cases.push(case.tolerance(1e-5, 1e-6));
         };
         let input = |shape: &[usize]| Input::within(shape, low, high);
@@ -119,12 +140,14 @@ fn binary(cases: &mut Vec<Case>) {
     for (name, op, f) in tests {
         let float = Input::given(&[1.0, 2.0, f64::NAN, f64::INFINITY, -0.0, f64::NEG_INFINITY, 3.0]);
         let other = Input::given(&[1.0, 3.0, f64::NAN, f64::INFINITY, 0.0, f64::INFINITY, f64::NAN]);
-        for (variant, a, b) in [
-            ("float", float, other),
-            ("int", Input::ints(&[4, 5], -2, 3), Input::ints(&[5], -2, 3)),
-        ] {
+        for (variant, a, b) in
+            [("float", float, other), ("int", Input::ints(&[4, 5], -2, 3), Input::ints(&[5], -2, 3))]
+        {
             let reference = r::zip(move |a, b| f64::from(u8::from(f(a, b))));
-            cases.push(Case::new(format!("{name}/{variant}"), [a, b], move |x| op(&x[0], &x[1]), reference).value_only());
+            cases.push(
+                Case::new(format!("{name}/{variant}"), [a, b], move |x| op(&x[0], &x[1]), reference)
+                    .value_only(),
+            );
         }
     }
     let logic: [(&str, Op, Test); 3] = [
@@ -135,7 +158,9 @@ fn binary(cases: &mut Vec<Case>) {
     for (name, op, f) in logic {
         let inputs = [Input::bools(&[5, 7]), Input::bools(&[5, 7]).reseeded()];
         let reference = r::zip(move |a, b| f64::from(u8::from(f(a, b))));
-        cases.push(Case::new(format!("{name}/bool"), inputs, move |x| op(&x[0], &x[1]), reference).value_only());
+        cases.push(
+            Case::new(format!("{name}/bool"), inputs, move |x| op(&x[0], &x[1]), reference).value_only(),
+        );
     }
     let not = |x: &[Tensor]| x[0].logical_not();
     cases.push(Case::new("logical_not/bool", [Input::bools(&[9])], not, r::map(|a| 1.0 - a)).value_only());
@@ -147,7 +172,9 @@ fn binary(cases: &mut Vec<Case>) {
     ];
     for (name, op, f) in ints {
         let inputs = [Input::ints(&[6, 5], -9, 9), Input::ints(&[5], -3, 4)];
-        cases.push(Case::new(format!("{name}/int"), inputs, move |x| op(&x[0], &x[1]), r::zip(f)).value_only());
+        cases.push(
+            Case::new(format!("{name}/int"), inputs, move |x| op(&x[0], &x[1]), r::zip(f)).value_only(),
+        );
     }
     let select = |x: &[Array]| {
         let x = r::broadcast(x);
@@ -156,10 +183,15 @@ fn binary(cases: &mut Vec<Case>) {
     let inputs = [Input::bools(&[3, 1]), Input::floats(&[3, 4]), Input::floats(&[4])];
     cases.push(Case::new("where/broadcast", inputs, |x| x[0].where_(&x[1], &x[2]), select));
     let inputs = [Input::floats(&[3, 4]), Input::bools(&[4])];
-    cases.push(Case::new("masked_fill/rows", inputs, |x| x[0].masked_fill(&x[1], -7.5), |x| {
-        let x = r::broadcast(x);
-        ArrayD::from_shape_fn(x[0].raw_dim(), |at| if x[1][&at] != 0.0 { -7.5 } else { x[0][&at] })
-    }));
+    cases.push(Case::new(
+        "masked_fill/rows",
+        inputs,
+        |x| x[0].masked_fill(&x[1], -7.5),
+        |x| {
+            let x = r::broadcast(x);
+            ArrayD::from_shape_fn(x[0].raw_dim(), |at| if x[1][&at] != 0.0 { -7.5 } else { x[0][&at] })
+        },
+    ));
 }
 
 /// NaN, infinities, zeros of both signs and large magnitudes.
@@ -180,7 +212,19 @@ fn edges(cases: &mut Vec<Case>) {
         ("isnan", Tensor::isnan, |a| f64::from(u8::from(a.is_nan()))),
         ("isinf", Tensor::isinf, |a| f64::from(u8::from(a.is_infinite()))),
         ("isfinite", Tensor::isfinite, |a| f64::from(u8::from(a.is_finite()))),
-        ("clamp", |x| x.clamp(-2.0, 3.0), |a| if a < -2.0 { -2.0 } else if a > 3.0 { 3.0 } else { a }),
+        (
+            "clamp",
+            |x| x.clamp(-2.0, 3.0),
+            |a| {
+                if a < -2.0 {
+                    -2.0
+                } else if a > 3.0 {
+                    3.0
+                } else {
+                    a
+                }
+            },
+        ),
     ];
     for (name, op, f) in ops {
         let case = Case::new(format!("{name}/edges"), [Input::given(&EDGES)], move |x| op(&x[0]), r::map(f));
@@ -194,9 +238,22 @@ fn edges(cases: &mut Vec<Case>) {
     let min = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) };
     cases.push(Case::new("maximum/edges", pairs(), |x| x[0].maximum(&x[1]), r::zip(max)).value_only());
     cases.push(Case::new("minimum/edges", pairs(), |x| x[0].minimum(&x[1]), r::zip(min)).value_only());
-    cases.push(Case::new("pow/edges", pairs(), |x| x[0].pow(&x[1]), r::zip(|a, b| f64::from((a as f32).powf(b as f32)))).value_only());
-    let whole = [Input::given(&[-2.0, -2.0, -3.0, 0.0, -1.5, -2.0]), Input::given(&[3.0, 2.0, -1.0, 0.0, 2.0, 0.5])];
-    cases.push(Case::new("pow/negative_base", whole, |x| x[0].pow(&x[1]), r::zip(f64::powf)).value_only().tolerance(1e-5, 0.0));
+    cases.push(
+        Case::new(
+            "pow/edges",
+            pairs(),
+            |x| x[0].pow(&x[1]),
+            r::zip(|a, b| f64::from((a as f32).powf(b as f32))),
+        )
+        .value_only(),
+    );
+    let whole =
+        [Input::given(&[-2.0, -2.0, -3.0, 0.0, -1.5, -2.0]), Input::given(&[3.0, 2.0, -1.0, 0.0, 2.0, 0.5])];
+    cases.push(
+        Case::new("pow/negative_base", whole, |x| x[0].pow(&x[1]), r::zip(f64::powf))
+            .value_only()
+            .tolerance(1e-5, 0.0),
+    );
 }
 
 fn casts(cases: &mut Vec<Case>) {
@@ -218,66 +275,177 @@ fn casts(cases: &mut Vec<Case>) {
     }
     // Through half precision and back: the gradient passes.
     let through = |x: &[Tensor]| x[0].mul(1.0)?.cast(DType::F16)?.cast(DType::F32);
-    cases.push(Case::new("cast/through_f16", [Input::floats(&[3, 3])], through, r::map(|a| a)).tolerance(1e-3, 1e-3).value_only());
+    cases.push(
+        Case::new("cast/through_f16", [Input::floats(&[3, 3])], through, r::map(|a| a))
+            .tolerance(1e-3, 1e-3)
+            .value_only(),
+    );
 }
 
 fn views(cases: &mut Vec<Case>) {
     let x = || Input::floats(&[3, 4, 5]);
-    let shaped = |shape: &'static [usize]| move |x: &[Array]| x[0].as_standard_layout().into_owned().into_shape_with_order(IxDyn(shape)).unwrap();
+    let shaped = |shape: &'static [usize]| {
+        move |x: &[Array]| x[0].as_standard_layout().into_owned().into_shape_with_order(IxDyn(shape)).unwrap()
+    };
     let mut push = |case: Case| cases.push(case.tolerance(0.0, 0.0));
     push(Case::new("reshape/contiguous", [x()], |x| x[0].reshape([5, 12]), shaped(&[5, 12])));
-    push(Case::new("reshape/permuted", [x().permute(&[1, 0, 2])], |x| x[0].reshape([6, 10]), shaped(&[6, 10])));
-    push(Case::new("reshape/split", [x().permute(&[2, 0, 1])], |x| x[0].reshape([5, 3, 2, 2]), shaped(&[5, 3, 2, 2])));
+    push(Case::new(
+        "reshape/permuted",
+        [x().permute(&[1, 0, 2])],
+        |x| x[0].reshape([6, 10]),
+        shaped(&[6, 10]),
+    ));
+    push(Case::new(
+        "reshape/split",
+        [x().permute(&[2, 0, 1])],
+        |x| x[0].reshape([5, 3, 2, 2]),
+        shaped(&[5, 3, 2, 2]),
+    ));
     push(Case::new("flatten/tail", [x()], |x| x[0].flatten(1, -1), shaped(&[3, 20])));
-    push(Case::new("squeeze/unsqueeze", [x()], |x| x[0].unsqueeze(1)?.unsqueeze(-1)?.squeeze([1, -1]), shaped(&[3, 4, 5])));
-    push(Case::new("permute/rank3", [x()], |x| x[0].permute(&[2, 0, -2]), |x| x[0].clone().permuted_axes(IxDyn(&[2, 0, 1]))));
+    push(Case::new(
+        "squeeze/unsqueeze",
+        [x()],
+        |x| x[0].unsqueeze(1)?.unsqueeze(-1)?.squeeze([1, -1]),
+        shaped(&[3, 4, 5]),
+    ));
+    push(Case::new(
+        "permute/rank3",
+        [x()],
+        |x| x[0].permute(&[2, 0, -2]),
+        |x| x[0].clone().permuted_axes(IxDyn(&[2, 0, 1])),
+    ));
     push(Case::new("transpose/last", [x()], |x| x[0].t(), |x| x[0].clone().permuted_axes(IxDyn(&[0, 2, 1]))));
-    push(Case::new("contiguous/permuted", [x().permute(&[2, 1, 0])], |x| x[0].contiguous(), |x| x[0].clone()));
-    push(Case::new("contiguous/int", [Input::ints(&[4, 3], 0, 9).permute(&[1, 0])], |x| x[0].contiguous(), |x| x[0].clone()).value_only());
-    push(Case::new("contiguous/bool", [Input::bools(&[4, 3]).flip(0)], |x| x[0].contiguous(), |x| x[0].clone()).value_only());
-    push(Case::new("broadcast_to/new_axes", [Input::floats(&[3, 1])], |x| x[0].broadcast_to([2, 3, 4]), |x| x[0].broadcast(IxDyn(&[2, 3, 4])).unwrap().to_owned()));
-    push(Case::new("slice/steps", [x()], |x| x[0].slice(1, 1, 4, 2)?.slice(2, 0, 5, 3), |x| {
-        x[0].slice_axis(Axis(1), (1..4).into()).slice_axis(Axis(1), ndarray::Slice::new(0, None, 2)).slice_axis(Axis(2), ndarray::Slice::new(0, None, 3)).to_owned()
-    }));
+    push(Case::new(
+        "contiguous/permuted",
+        [x().permute(&[2, 1, 0])],
+        |x| x[0].contiguous(),
+        |x| x[0].clone(),
+    ));
+    push(
+        Case::new(
+            "contiguous/int",
+            [Input::ints(&[4, 3], 0, 9).permute(&[1, 0])],
+            |x| x[0].contiguous(),
+            |x| x[0].clone(),
+        )
+        .value_only(),
+    );
+    push(
+        Case::new(
+            "contiguous/bool",
+            [Input::bools(&[4, 3]).flip(0)],
+            |x| x[0].contiguous(),
+            |x| x[0].clone(),
+        )
+        .value_only(),
+    );
+    push(Case::new(
+        "broadcast_to/new_axes",
+        [Input::floats(&[3, 1])],
+        |x| x[0].broadcast_to([2, 3, 4]),
+        |x| x[0].broadcast(IxDyn(&[2, 3, 4])).unwrap().to_owned(),
+    ));
+    push(Case::new(
+        "slice/steps",
+        [x()],
+        |x| x[0].slice(1, 1, 4, 2)?.slice(2, 0, 5, 3),
+        |x| {
+            x[0].slice_axis(Axis(1), (1..4).into())
+                .slice_axis(Axis(1), ndarray::Slice::new(0, None, 2))
+                .slice_axis(Axis(2), ndarray::Slice::new(0, None, 3))
+                .to_owned()
+        },
+    ));
     push(Case::new("slice/empty", [x()], |x| x[0].slice(1, 2, 2, 1), |_| ArrayD::zeros(IxDyn(&[3, 0, 5]))));
-    push(Case::new("narrow/select", [x()], |x| x[0].narrow(0, 1, 2)?.select(-1, 3), |x| {
-        x[0].slice_axis(Axis(0), (1..3).into()).index_axis(Axis(2), 3).to_owned()
-    }));
-    push(Case::new("flip/both", [x()], |x| x[0].flip(0)?.flip(-1), |x| {
-        let mut y = x[0].clone();
-        y.invert_axis(Axis(0));
-        y.invert_axis(Axis(2));
-        y
-    }));
-    push(Case::new("pad/edges", [Input::floats(&[2, 3])], |x| x[0].pad(&[(1, 0), (2, 3)], 9.5), |x| {
-        ArrayD::from_shape_fn(IxDyn(&[3, 8]), |at| if at[0] >= 1 && (2..5).contains(&at[1]) { x[0][[at[0] - 1, at[1] - 2]] } else { 9.5 })
-    }));
-    push(Case::new("pad/strided", [Input::floats(&[3, 2]).permute(&[1, 0])], |x| x[0].pad(&[(0, 1), (1, 0)], 0.0), |x| {
-        ArrayD::from_shape_fn(IxDyn(&[3, 4]), |at| if at[0] < 2 && at[1] >= 1 { x[0][[at[0], at[1] - 1]] } else { 0.0 })
-    }));
-    push(Case::new("pad/int", [Input::ints(&[3], 0, 9)], |x| x[0].pad(&[(2, 1)], -1.0), |x| {
-        ArrayD::from_shape_fn(IxDyn(&[6]), |at| if (2..5).contains(&at[0]) { x[0][[at[0] - 2]] } else { -1.0 })
-    }).value_only());
+    push(Case::new(
+        "narrow/select",
+        [x()],
+        |x| x[0].narrow(0, 1, 2)?.select(-1, 3),
+        |x| x[0].slice_axis(Axis(0), (1..3).into()).index_axis(Axis(2), 3).to_owned(),
+    ));
+    push(Case::new(
+        "flip/both",
+        [x()],
+        |x| x[0].flip(0)?.flip(-1),
+        |x| {
+            let mut y = x[0].clone();
+            y.invert_axis(Axis(0));
+            y.invert_axis(Axis(2));
+            y
+        },
+    ));
+    push(Case::new(
+        "pad/edges",
+        [Input::floats(&[2, 3])],
+        |x| x[0].pad(&[(1, 0), (2, 3)], 9.5),
+        |x| {
+            ArrayD::from_shape_fn(IxDyn(&[3, 8]), |at| {
+                if at[0] >= 1 && (2..5).contains(&at[1]) { x[0][[at[0] - 1, at[1] - 2]] } else { 9.5 }
+            })
+        },
+    ));
+    push(Case::new(
+        "pad/strided",
+        [Input::floats(&[3, 2]).permute(&[1, 0])],
+        |x| x[0].pad(&[(0, 1), (1, 0)], 0.0),
+        |x| {
+            ArrayD::from_shape_fn(IxDyn(&[3, 4]), |at| {
+                if at[0] < 2 && at[1] >= 1 { x[0][[at[0], at[1] - 1]] } else { 0.0 }
+            })
+        },
+    ));
+    push(
+        Case::new(
+            "pad/int",
+            [Input::ints(&[3], 0, 9)],
+            |x| x[0].pad(&[(2, 1)], -1.0),
+            |x| {
+                ArrayD::from_shape_fn(IxDyn(&[6]), |at| {
+                    if (2..5).contains(&at[0]) { x[0][[at[0] - 2]] } else { -1.0 }
+                })
+            },
+        )
+        .value_only(),
+    );
     for (name, dim) in [("first", 0), ("middle", 1), ("last", 2)] {
         let shape = |n: usize| {
             let mut shape = [2, 3, 4];
             shape[dim] = n;
             shape
         };
-        let inputs = [Input::floats(&shape(2)), Input::floats(&shape(1)), Input::floats(&shape(0)), Input::floats(&shape(5))];
-        push(Case::new(format!("concat/{name}"), inputs, move |x| Tensor::concat(&x.iter().collect::<Vec<_>>(), dim as isize), move |x| {
-            concatenate(Axis(dim), &x.iter().map(|a| a.view()).collect::<Vec<_>>()).unwrap()
-        }));
+        let inputs = [
+            Input::floats(&shape(2)),
+            Input::floats(&shape(1)),
+            Input::floats(&shape(0)),
+            Input::floats(&shape(5)),
+        ];
+        push(Case::new(
+            format!("concat/{name}"),
+            inputs,
+            move |x| Tensor::concat(&x.iter().collect::<Vec<_>>(), dim as isize),
+            move |x| concatenate(Axis(dim), &x.iter().map(|a| a.view()).collect::<Vec<_>>()).unwrap(),
+        ));
         let inputs = [x(), x().reseeded(), Input::floats(&[5, 4, 3]).permute(&[2, 1, 0])];
-        push(Case::new(format!("stack/{name}"), inputs, move |x| Tensor::stack(&x.iter().collect::<Vec<_>>(), dim as isize), move |x| {
-            stack(Axis(dim), &x.iter().map(|a| a.view()).collect::<Vec<_>>()).unwrap()
-        }));
+        push(Case::new(
+            format!("stack/{name}"),
+            inputs,
+            move |x| Tensor::stack(&x.iter().collect::<Vec<_>>(), dim as isize),
+            move |x| stack(Axis(dim), &x.iter().map(|a| a.view()).collect::<Vec<_>>()).unwrap(),
+        ));
     }
     let many: Vec<Input> = (0..20).map(|i| Input::floats(&[2, 1 + i % 3])).collect();
-    push(Case::new("concat/twenty", many, |x| Tensor::concat(&x.iter().collect::<Vec<_>>(), 1), |x| {
-        concatenate(Axis(1), &x.iter().map(|a| a.view()).collect::<Vec<_>>()).unwrap()
-    }));
-    push(Case::new("full/zeros_ones", [Input::floats(&[2, 3])], |x| x[0].add(&x[0].zeros_like()?)?.mul(&x[0].ones_like()?), |x| x[0].clone()));
+    push(Case::new(
+        "concat/twenty",
+        many,
+        |x| Tensor::concat(&x.iter().collect::<Vec<_>>(), 1),
+        |x| concatenate(Axis(1), &x.iter().map(|a| a.view()).collect::<Vec<_>>()).unwrap(),
+    ));
+    push(Case::new(
+        "full/zeros_ones",
+        [Input::floats(&[2, 3])],
+        |x| x[0].add(&x[0].zeros_like()?)?.mul(&x[0].ones_like()?),
+        |x| x[0].clone(),
+    ));
 }
 
 fn reductions(cases: &mut Vec<Case>) {
@@ -316,25 +484,58 @@ fn reductions(cases: &mut Vec<Case>) {
             cases.push(if sharp { case.tolerance(0.0, 0.0) } else { case.tolerance(2e-6, 2e-3) });
         }
         let strided = Input::distinct(&[4, 6]).permute(&[1, 0]).slice(0, 0, 6, 2);
-        cases.push(Case::new(format!("{name}/strided"), [strided], move |x| op(&x[0], &[1], false), move |x| r::reduce(&x[0], &[1], false, fold)));
+        cases.push(Case::new(
+            format!("{name}/strided"),
+            [strided],
+            move |x| op(&x[0], &[1], false),
+            move |x| r::reduce(&x[0], &[1], false, fold),
+        ));
         let ints = Input::ints(&[4, 5], -9, 9);
         if name != "mean" {
-            cases.push(Case::new(format!("{name}/int"), [ints], move |x| op(&x[0], &[0], false), move |x| r::reduce(&x[0], &[0], false, fold)).value_only());
+            cases.push(
+                Case::new(
+                    format!("{name}/int"),
+                    [ints],
+                    move |x| op(&x[0], &[0], false),
+                    move |x| r::reduce(&x[0], &[0], false, fold),
+                )
+                .value_only(),
+            );
         }
     }
-    cases.push(Case::new("sum/no_elements", [Input::floats(&[3, 0])], |x| x[0].sum(1, false), |_| ArrayD::zeros(IxDyn(&[3]))));
+    cases.push(Case::new(
+        "sum/no_elements",
+        [Input::floats(&[3, 0])],
+        |x| x[0].sum(1, false),
+        |_| ArrayD::zeros(IxDyn(&[3])),
+    ));
     let big = Input::within(&[300_001], 0.0, 1.0);
-    cases.push(Case::new("sum/300001", [big], |x| x[0].sum(.., false), |x| r::reduce(&x[0], &[0], false, |row| row.iter().sum())).tolerance(1e-5, 0.0).value_only());
-    let edge = || Input::given(&[1.0, f64::NAN, 5.0, f64::NEG_INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY]);
+    cases.push(
+        Case::new(
+            "sum/300001",
+            [big],
+            |x| x[0].sum(.., false),
+            |x| r::reduce(&x[0], &[0], false, |row| row.iter().sum()),
+        )
+        .tolerance(1e-5, 0.0)
+        .value_only(),
+    );
+    let edge =
+        || Input::given(&[1.0, f64::NAN, 5.0, f64::NEG_INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY]);
     for (name, op, fold) in [("max", max, r::greatest as fn(&[f64]) -> f64), ("min", min, r::least)] {
         let rows = move |x: &[Tensor]| op(&x[0].reshape([2, 3])?, &[1], false);
-        cases.push(Case::new(format!("{name}/edges"), [edge()], rows, move |x| {
-            r::reduce(&x[0].clone().into_shape_with_order(IxDyn(&[2, 3])).unwrap(), &[1], false, fold)
-        }).value_only());
+        cases.push(
+            Case::new(format!("{name}/edges"), [edge()], rows, move |x| {
+                r::reduce(&x[0].clone().into_shape_with_order(IxDyn(&[2, 3])).unwrap(), &[1], false, fold)
+            })
+            .value_only(),
+        );
     }
     type Arg = fn(&Tensor, isize) -> kiln::Result<Tensor>;
-    let args: [(&str, Arg, fn(f64, f64) -> bool); 2] =
-        [("argmax", |x, d| x.argmax(d, false), |a, b| a > b), ("argmin", |x, d| x.argmin(d, false), |a, b| a < b)];
+    let args: [(&str, Arg, fn(f64, f64) -> bool); 2] = [
+        ("argmax", |x, d| x.argmax(d, false), |a, b| a > b),
+        ("argmin", |x, d| x.argmin(d, false), |a, b| a < b),
+    ];
     for (name, op, better) in args {
         for (variant, input, dim) in [
             ("last", Input::distinct(&[5, 7]), 1),
@@ -345,8 +546,12 @@ fn reductions(cases: &mut Vec<Case>) {
             ("ties", Input::given(&[1.0, 3.0, 3.0, 1.0]), 0),
             ("nan", Input::given(&[1.0, f64::NAN, 3.0, f64::NAN]), 0),
         ] {
-            let reference = move |x: &[Array]| r::reduce(&x[0], &[dim], false, |row| r::position(row, better));
-            cases.push(Case::new(format!("{name}/{variant}"), [input], move |x| op(&x[0], dim as isize), reference).value_only());
+            let reference =
+                move |x: &[Array]| r::reduce(&x[0], &[dim], false, |row| r::position(row, better));
+            cases.push(
+                Case::new(format!("{name}/{variant}"), [input], move |x| op(&x[0], dim as isize), reference)
+                    .value_only(),
+            );
         }
     }
 }
@@ -368,11 +573,21 @@ fn products(cases: &mut Vec<Case>) {
         ("batch_matrix", Input::floats(&[6, 4, 5]), Input::floats(&[5, 3])),
     ];
     for (name, a, b) in shapes {
-        let case = Case::new(format!("matmul/{name}"), [a, b.reseeded()], |x| x[0].matmul(&x[1]), |x| r::matmul(&x[0], &x[1]));
+        let case = Case::new(
+            format!("matmul/{name}"),
+            [a, b.reseeded()],
+            |x| x[0].matmul(&x[1]),
+            |x| r::matmul(&x[0], &x[1]),
+        );
         cases.push(case.tolerance(1e-5, 2e-4));
     }
     let empty = [Input::floats(&[3, 0]), Input::floats(&[0, 4])];
-    cases.push(Case::new("matmul/no_columns", empty, |x| x[0].matmul(&x[1]), |_| ArrayD::zeros(IxDyn(&[3, 4]))));
+    cases.push(Case::new(
+        "matmul/no_columns",
+        empty,
+        |x| x[0].matmul(&x[1]),
+        |_| ArrayD::zeros(IxDyn(&[3, 4])),
+    ));
     for (log, name) in [(false, "softmax"), (true, "log_softmax")] {
         for (variant, input, axis) in [
             ("last", Input::floats(&[4, 7]), 1),
@@ -382,8 +597,11 @@ fn products(cases: &mut Vec<Case>) {
             ("one", Input::floats(&[4, 1]), 1),
             ("large", Input::within(&[3, 5], 900.0, 1000.0), 1),
         ] {
-            let op = move |x: &[Tensor]| if log { x[0].log_softmax(axis as isize) } else { x[0].softmax(axis as isize) };
-            let case = Case::new(format!("{name}/{variant}"), [input], op, move |x| r::softmax(&x[0], axis, log));
+            let op = move |x: &[Tensor]| {
+                if log { x[0].log_softmax(axis as isize) } else { x[0].softmax(axis as isize) }
+            };
+            let case =
+                Case::new(format!("{name}/{variant}"), [input], op, move |x| r::softmax(&x[0], axis, log));
             cases.push(case.tolerance(1e-5, 1e-5));
         }
     }
@@ -398,7 +616,12 @@ fn indexing(cases: &mut Vec<Case>) {
     ] {
         let size = shape[dim] as i32;
         let inputs = [Input::floats(&shape), Input::ints(&index, 0, size)];
-        cases.push(Case::new(format!("gather/{name}"), inputs, move |x| x[0].gather(dim as isize, &x[1]), move |x| r::gather(&x[0], dim, &x[1])));
+        cases.push(Case::new(
+            format!("gather/{name}"),
+            inputs,
+            move |x| x[0].gather(dim as isize, &x[1]),
+            move |x| r::gather(&x[0], dim, &x[1]),
+        ));
         let inputs = [Input::floats(&shape), Input::ints(&index, 0, size), Input::floats(&index).reseeded()];
         cases.push(Case::new(
             format!("scatter_add/{name}"),
@@ -409,9 +632,12 @@ fn indexing(cases: &mut Vec<Case>) {
     }
     for dim in [0usize, 1] {
         let inputs = [Input::floats(&[4, 5]), Input::ints(&[7], 0, 4)];
-        cases.push(Case::new(format!("index_select/{dim}"), inputs, move |x| x[0].index_select(dim as isize, &x[1]), move |x| {
-            x[0].select(Axis(dim), &x[1].iter().map(|&i| i as usize).collect::<Vec<_>>())
-        }));
+        cases.push(Case::new(
+            format!("index_select/{dim}"),
+            inputs,
+            move |x| x[0].index_select(dim as isize, &x[1]),
+            move |x| x[0].select(Axis(dim), &x[1].iter().map(|&i| i as usize).collect::<Vec<_>>()),
+        ));
     }
 }
 
@@ -447,19 +673,37 @@ fn convolutions(cases: &mut Vec<Case>) {
     let options = Conv2dOptions { padding: [1, 1], ..Default::default() };
     let inputs = [Input::floats(&[2, 3, 5, 5]), Input::floats(&[4, 3, 3, 3]), Input::floats(&[4])];
     cases.push(
-        Case::new("conv2d/bias", inputs, move |x| x[0].conv2d(&x[1], Some(&x[2]), options), move |x| {
-            let bias = x[2].view().into_shape_with_order(IxDyn(&[1, 4, 1, 1])).unwrap().to_owned();
-            r::conv2d(&x[0], &x[1], window, 1) + &bias
-        })
+        Case::new(
+            "conv2d/bias",
+            inputs,
+            move |x| x[0].conv2d(&x[1], Some(&x[2]), options),
+            move |x| {
+                let bias = x[2].view().into_shape_with_order(IxDyn(&[1, 4, 1, 1])).unwrap().to_owned();
+                r::conv2d(&x[0], &x[1], window, 1) + &bias
+            },
+        )
         .tolerance(1e-5, 1e-4),
     );
-    let inputs = [Input::floats(&[5, 5, 2, 3]).permute(&[2, 3, 0, 1]), Input::floats(&[3, 4, 3, 3]).permute(&[1, 0, 2, 3])];
+    let inputs = [
+        Input::floats(&[5, 5, 2, 3]).permute(&[2, 3, 0, 1]),
+        Input::floats(&[3, 4, 3, 3]).permute(&[1, 0, 2, 3]),
+    ];
     cases.push(
-        Case::new("conv2d/strided_views", inputs, move |x| x[0].conv2d(&x[1], None, options), move |x| r::conv2d(&x[0], &x[1], window, 1))
-            .tolerance(1e-5, 1e-4),
+        Case::new(
+            "conv2d/strided_views",
+            inputs,
+            move |x| x[0].conv2d(&x[1], None, options),
+            move |x| r::conv2d(&x[0], &x[1], window, 1),
+        )
+        .tolerance(1e-5, 1e-4),
     );
     let inputs = [Input::floats(&[0, 3, 5, 5]), Input::floats(&[4, 3, 3, 3])];
-    cases.push(Case::new("conv2d/no_images", inputs, move |x| x[0].conv2d(&x[1], None, options), |_| ArrayD::zeros(IxDyn(&[0, 4, 5, 5]))));
+    cases.push(Case::new(
+        "conv2d/no_images",
+        inputs,
+        move |x| x[0].conv2d(&x[1], None, options),
+        |_| ArrayD::zeros(IxDyn(&[0, 4, 5, 5])),
+    ));
 }
 
 fn pooling(cases: &mut Vec<Case>) {
@@ -467,9 +711,27 @@ fn pooling(cases: &mut Vec<Case>) {
     let lines = [
         ("2x2", [2, 3, 6, 8], square),
         ("odd", [1, 2, 7, 5], square),
-        ("3x3_stride2_pad1", [2, 2, 9, 7], Pool2dOptions { stride: [2, 2], padding: [1, 1], ..Pool2dOptions::new(3) }),
-        ("overlapping", [1, 2, 6, 6], Pool2dOptions { kernel: [3, 2], stride: [1, 1], ..Pool2dOptions::new(3) }),
-        ("ceil", [1, 2, 8, 7], Pool2dOptions { ceil_mode: true, padding: [1, 0], kernel: [3, 2], stride: [2, 3], ..Pool2dOptions::new(3) }),
+        (
+            "3x3_stride2_pad1",
+            [2, 2, 9, 7],
+            Pool2dOptions { stride: [2, 2], padding: [1, 1], ..Pool2dOptions::new(3) },
+        ),
+        (
+            "overlapping",
+            [1, 2, 6, 6],
+            Pool2dOptions { kernel: [3, 2], stride: [1, 1], ..Pool2dOptions::new(3) },
+        ),
+        (
+            "ceil",
+            [1, 2, 8, 7],
+            Pool2dOptions {
+                ceil_mode: true,
+                padding: [1, 0],
+                kernel: [3, 2],
+                stride: [2, 3],
+                ..Pool2dOptions::new(3)
+            },
+        ),
         ("permuted", [2, 3, 6, 8], square),
     ];
     for (name, shape, options) in lines {
@@ -503,9 +765,12 @@ fn pooling(cases: &mut Vec<Case>) {
     }
     let dilated = Pool2dOptions { kernel: [2, 3], dilation: [2, 1], stride: [1, 1], ..Pool2dOptions::new(3) };
     let window = r::Window { dilation: [2, 1], stride: [1, 1], ..r::Window::new([2, 3]) };
-    cases.push(Case::new("max_pool2d/dilated", [Input::distinct(&[1, 2, 6, 5])], move |x| x[0].max_pool2d(dilated), move |x| {
-        r::pool2d(&x[0], window, |values, _| r::greatest(values))
-    }));
+    cases.push(Case::new(
+        "max_pool2d/dilated",
+        [Input::distinct(&[1, 2, 6, 5])],
+        move |x| x[0].max_pool2d(dilated),
+        move |x| r::pool2d(&x[0], window, |values, _| r::greatest(values)),
+    ));
     for (name, size) in [("one", [1, 1]), ("uneven", [3, 2]), ("same", [5, 7]), ("larger", [8, 9])] {
         cases.push(Case::new(
             format!("adaptive_avg_pool2d/{name}"),
@@ -524,16 +789,45 @@ fn random(cases: &mut Vec<Case>) {
         let spread = x.sub(&mean)?.square()?.mean(.., false)?;
         Tensor::stack(&[&mean, &spread], 0)
     };
-    let close = |mean: f64, spread: f64| move |_: &[Array]| ArrayD::from_shape_vec(IxDyn(&[2]), vec![mean, spread]).unwrap();
+    let close = |mean: f64, spread: f64| {
+        move |_: &[Array]| ArrayD::from_shape_vec(IxDyn(&[2]), vec![mean, spread]).unwrap()
+    };
     let draws = 200_000;
-    cases.push(Case::new("rand/moments", ones(), move |x| moments(&Tensor::rand(draws, 5, x[0].engine())?), close(0.5, 1.0 / 12.0)).value_only().tolerance(0.0, 4e-3));
-    cases.push(Case::new("randn/moments", ones(), move |x| moments(&Tensor::randn(draws, 5, x[0].engine())?), close(0.0, 1.0)).value_only().tolerance(0.0, 1.5e-2));
     cases.push(
-        Case::new("bernoulli/moments", ones(), move |x| moments(&Tensor::bernoulli(draws, 0.3, 9, x[0].engine())?.cast(DType::F32)?), close(0.3, 0.21))
-            .value_only()
-            .tolerance(0.0, 6e-3),
+        Case::new(
+            "rand/moments",
+            ones(),
+            move |x| moments(&Tensor::rand(draws, 5, x[0].engine())?),
+            close(0.5, 1.0 / 12.0),
+        )
+        .value_only()
+        .tolerance(0.0, 4e-3),
+    );
+    cases.push(
+        Case::new(
+            "randn/moments",
+            ones(),
+            move |x| moments(&Tensor::randn(draws, 5, x[0].engine())?),
+            close(0.0, 1.0),
+        )
+        .value_only()
+        .tolerance(0.0, 1.5e-2),
+    );
+    cases.push(
+        Case::new(
+            "bernoulli/moments",
+            ones(),
+            move |x| moments(&Tensor::bernoulli(draws, 0.3, 9, x[0].engine())?.cast(DType::F32)?),
+            close(0.3, 0.21),
+        )
+        .value_only()
+        .tolerance(0.0, 6e-3),
     );
     let kept = |x: &[Tensor]| x[0].dropout(0.25, 3)?.gt(0.0)?.cast(DType::F32)?.mean(.., false);
     let input = [Input::within(&[100_000], 0.5, 1.0)];
-    cases.push(Case::new("dropout/kept", input, kept, |_| ArrayD::from_elem(IxDyn(&[]), 0.75)).value_only().tolerance(0.0, 6e-3));
+    cases.push(
+        Case::new("dropout/kept", input, kept, |_| ArrayD::from_elem(IxDyn(&[]), 0.75))
+            .value_only()
+            .tolerance(0.0, 6e-3),
+    );
 }

@@ -37,7 +37,8 @@ static RELU: Row = Row {
     float: each!(|a: f32| -> f32 { if a < 0.0 { 0.0 } else { a } }),
     int: None,
     bool: None,
-    gradient: |x, _, g| Ok(vec![Some(x[0].gt(0.0)?.where_(g, 0.0)?)]),
+    // By the output, which is kept anyway: the input can then be fused away.
+    gradient: |_, y, g| Ok(vec![Some(y.gt(0.0)?.where_(g, 0.0)?)]),
 };
 
 static SIGMOID: Row = Row {
