@@ -4,22 +4,32 @@
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::{DType, Engine, Error, IntoShape, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
+use std::iter::zip;
 
-/// Elements a thread should have at least; a multiple of a block's four words.
+/// Blocks of four words that are made together.
+const LANES: usize = 16;
+/// Elements a thread should have at least; a multiple of what is made together.
 const SHARE: usize = 4 * 1024;
 
 /// Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3"
 /// (SC 2011): four random words from a counter and a key.
-pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    philox(counter.map(|word| [word]), key).map(|[word]| word)
+}
+
+/// Philox4x32-10 for several counters at once, one a lane of a vector.
+#[inline(always)]
+fn philox<const N: usize>(mut counter: [[u32; N]; 4], mut key: [u32; 2]) -> [[u32; N]; 4] {
     for _ in 0..10 {
-        let first = u64::from(counter[0]) * 0xd251_1f53;
-        let second = u64::from(counter[2]) * 0xcd9e_8d57;
-        counter = [
-            (second >> 32) as u32 ^ counter[1] ^ key[0],
-            second as u32,
-            (first >> 32) as u32 ^ counter[3] ^ key[1],
-            first as u32,
-        ];
+        let [a, b, c, d] = &mut counter;
+        for ((a, b), (c, d)) in zip(zip(a, b), zip(c, d)) {
+            let first = u64::from(*a) * 0xd251_1f53;
+            let second = u64::from(*c) * 0xcd9e_8d57;
+            *a = (second >> 32) as u32 ^ *b ^ key[0];
+            *b = second as u32;
+            *c = (first >> 32) as u32 ^ *d ^ key[1];
+            *d = first as u32;
+        }
         key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
     }
     counter
@@ -58,14 +68,22 @@ impl Random {
         [self.seed as u32, (self.seed >> 32) as u32]
     }
 
-    /// Fills `out` block by block with `convert` of the block's words.
+    /// Fills `out`, each four elements with `convert` of a block's words.
     fn fill<T: crate::Word>(&self, out: &mut [T], convert: impl Fn([u32; 4]) -> [T; 4] + Sync) {
         out.par_chunks_mut(SHARE).enumerate().for_each(|(share, out)| {
-            for (i, out) in out.chunks_mut(4).enumerate() {
-                let block = (share * (SHARE / 4) + i) as u32;
-                let words = philox4x32([block, 0, 0, self.kind.stream()], self.key());
-                out.copy_from_slice(&convert(words)[..out.len()]);
-            }
+            pulp::Arch::new().dispatch(|| {
+                for (group, out) in out.chunks_mut(4 * LANES).enumerate() {
+                    let first = (share * (SHARE / 4) + group * LANES) as u32;
+                    let counters = std::array::from_fn(|i| first + i as u32);
+                    let words =
+                        philox([counters, [0; LANES], [0; LANES], [self.kind.stream(); LANES]], self.key());
+                    let mut values = [[T::zeroed(); 4]; LANES];
+                    for (i, values) in values.iter_mut().enumerate() {
+                        *values = convert([words[0][i], words[1][i], words[2][i], words[3][i]]);
+                    }
+                    out.copy_from_slice(&values.as_flattened()[..out.len()]);
+                }
+            });
         });
     }
 }
@@ -119,6 +137,7 @@ impl Op for Random {
 
 /// The upper 24 bits as a number in `[0, 1)`: as many as an `f32` holds, so that 1 is never reached
 /// by rounding.
+#[inline(always)]
 fn uniform(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)
 }
@@ -127,6 +146,7 @@ fn uniform(word: u32) -> f32 {
 ///
 /// Logarithm, sine and cosine are written out (with the polynomials of Cephes) rather than called: WGSL's
 /// own are only bound to an absolute error of 2^-11, and here both devices must agree.
+#[inline(always)]
 fn normals(first: u32, second: u32) -> [f32; 2] {
     // In (0, 1]: the logarithm of 0 is never asked for.
     let radius = (-2.0 * log_of_24_bits((first >> 8) + 1)).sqrt();
@@ -137,16 +157,13 @@ fn normals(first: u32, second: u32) -> [f32; 2] {
     let z = x * x;
     let sin = ((-1.951_529_6e-4 * z + 8.332_161e-3) * z - 1.666_665_5e-1) * z * x + x;
     let cos = ((2.443_315_7e-5 * z - 1.388_731_6e-3) * z + 4.166_664_6e-2) * z * z - 0.5 * z + 1.0;
-    let (cos, sin) = match quarter & 3 {
-        0 => (cos, sin),
-        1 => (-sin, cos),
-        2 => (-cos, -sin),
-        _ => (sin, -cos),
-    };
+    let (cos, sin) = if quarter & 1 == 1 { (-sin, cos) } else { (cos, sin) };
+    let radius = if quarter & 2 == 2 { -radius } else { radius };
     [radius * cos, radius * sin]
 }
 
 /// The natural logarithm of `k * 2^-24`, for `k` from 1 to `2^24`.
+#[inline(always)]
 fn log_of_24_bits(k: u32) -> f32 {
     // k * 2^-24 is (1 + f) * 2^e with 1 + f from sqrt(1/2) to sqrt(2).
     let bits = (k as f32).to_bits() + (0x3f80_0000 - 0x3f35_04f3);
