@@ -137,6 +137,13 @@ fn pooling_at_the_edges() -> Result<()> {
         let gradient = x.max_pool2d(options)?.sum(.., false)?.mul(3.0)?.grad(&[&x])?.remove(0);
         assert_eq!(gradient.to_vec::<f32>()?, [3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
+    // And the first of several NaN, after which nothing is greater.
+    for stride in [2, 3] {
+        let x = tensor(&[1.0, nan, nan, inf], &[1, 1, 2, 2], &engine)?.variable()?;
+        let y = x.max_pool2d(Pool2dOptions { stride: [2, stride], ..options })?;
+        let gradient = y.sum(.., false)?.grad(&[&x])?.remove(0);
+        assert_eq!(gradient.to_vec::<f32>()?, [0.0, 1.0, 0.0, 0.0]);
+    }
     let x = Tensor::zeros([1, 1, 4, 4], &engine)?;
     let error = x.max_pool2d(Pool2dOptions { padding: [2, 0], ..options }).unwrap_err().to_string();
     assert_eq!(error, "max_pool2d: padding [2, 0] is more than half of kernel [2, 2]");

@@ -5,6 +5,7 @@ use super::{Pool2dOptions, SHARE, check_images, resized};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::{Error, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
+use std::iter::zip;
 
 /// Where the windows are.
 #[derive(Clone, Copy, Debug)]
@@ -96,19 +97,27 @@ impl Op for AveragePool {
             .with_min_len(SHARE.div_ceil(image))
             .zip(inputs[0].slice::<f32>().par_chunks(from))
             .for_each(|(out, from)| {
+                // A window's rows are joined first: their loop runs along memory.
+                let mut line = vec![0.0f32; width];
                 if self.spread {
                     out.fill(0.0);
                 }
-                let windows = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
-                for (window, (row, column)) in windows.enumerate() {
-                    let weight = row.weight * column.weight;
-                    let lines =
-                        (row.start..row.end).map(|h| h * width + column.start..h * width + column.end);
+                for (oh, row) in rows.iter().enumerate() {
+                    let window = oh * columns.len()..(oh + 1) * columns.len();
+                    let lines = row.start * width..row.end * width;
+                    line.fill(0.0);
                     if self.spread {
-                        let share = from[window] * weight;
-                        lines.for_each(|line| out[line].iter_mut().for_each(|out| *out += share));
+                        for (column, share) in zip(&columns, &from[window]) {
+                            let share = share * (row.weight * column.weight);
+                            line[column.start..column.end].iter_mut().for_each(|sum| *sum += share);
+                        }
+                        out[lines].chunks_exact_mut(width).for_each(|out| add(out, &line));
                     } else {
-                        out[window] = lines.map(|line| from[line].iter().sum::<f32>()).sum::<f32>() * weight;
+                        from[lines].chunks_exact(width).for_each(|from| add(&mut line, from));
+                        for (column, out) in zip(&columns, &mut out[window]) {
+                            let sum: f32 = line[column.start..column.end].iter().sum();
+                            *out = sum * (row.weight * column.weight);
+                        }
                     }
                 }
             });
@@ -145,6 +154,10 @@ impl Op for AveragePool {
         let transpose = AveragePool { spread: !self.spread, ..*self };
         Ok(vec![Some(Tensor::apply(transpose, &[upstream])?)])
     }
+}
+
+fn add(sums: &mut [f32], values: &[f32]) {
+    pulp::Arch::new().dispatch(|| zip(sums, values).for_each(|(sum, value)| *sum += value));
 }
 
 impl Tensor {

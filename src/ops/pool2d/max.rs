@@ -134,9 +134,15 @@ impl Op for MaxPool {
     }
 }
 
-/// Whether `value` displaces `best` as the greatest: the first of equal ones stays, NaN wins.
+/// Whether `value` displaces `best` as the greatest: the first of equal ones stays, NaN comes before
+/// all. Without short cuts, so that it vectorises.
 fn displaces(value: f32, best: f32) -> bool {
-    value > best || value.is_nan()
+    (value > best) | (value.is_nan() & !best.is_nan())
+}
+
+/// `value` if `chosen`, else 0; by bits, which vectorises where a choice becomes a branch.
+fn given(value: f32, chosen: bool) -> f32 {
+    f32::from_bits(value.to_bits() & u32::from(chosen).wrapping_neg())
 }
 
 impl Plane {
@@ -144,20 +150,36 @@ impl Plane {
     /// where dilation leaves no element inside the image.
     fn windows(&self, x: &[f32], mut visit: impl FnMut(usize, Option<usize>)) {
         let width = self.input[1];
-        let places: Vec<_> = (0..self.output[1]).map(|o| self.inside(1, o)).collect();
+        let columns: Vec<_> = (0..self.output[1]).map(|o| self.inside(1, o)).collect();
+        // The greatest of each column in the window's rows, and its row.
+        let mut values = vec![0.0f32; width];
+        let mut rows = vec![0u32; width];
         for oh in 0..self.output[0] {
-            let rows = self.inside(0, oh);
-            for (ow, columns) in places.iter().enumerate() {
-                let mut best: Option<usize> = None;
-                for h in rows.clone() {
-                    for w in columns.clone() {
-                        let at = h * width + w;
-                        if best.is_none_or(|best| displaces(x[at], x[best])) {
-                            best = Some(at);
-                        }
+            let mut inside = self.inside(0, oh);
+            let first = inside.next();
+            if let Some(first) = first {
+                values.copy_from_slice(&x[first * width..][..width]);
+                rows.fill(first as u32);
+            }
+            for h in inside {
+                pulp::Arch::new().dispatch(|| {
+                    let best = zip(&mut values, &mut rows);
+                    for ((best, row), &value) in zip(best, &x[h * width..][..width]) {
+                        let displaced = displaces(value, *best);
+                        *best = if displaced { value } else { *best };
+                        *row = if displaced { h as u32 } else { *row };
                     }
-                }
-                visit(oh * self.output[1] + ow, best);
+                });
+            }
+            for (ow, columns) in columns.iter().enumerate() {
+                let earlier = |w: usize, best: usize| {
+                    let (value, other) = (values[w], values[best]);
+                    // Of equal elements the one in the higher row is the first.
+                    displaces(value, other) || (!displaces(other, value) && rows[w] < rows[best])
+                };
+                let best = columns.clone().reduce(|best, w| if earlier(w, best) { w } else { best });
+                let best = best.filter(|_| first.is_some());
+                visit(oh * self.output[1] + ow, best.map(|best| rows[best] as usize * width + best));
             }
         }
     }
@@ -179,7 +201,7 @@ impl Plane {
         pulp::Arch::new().dispatch(|| {
             for (rows, out) in zip(x.chunks_exact(2 * width), out.chunks_exact_mut(half)) {
                 let (top, bottom) = rows.split_at(width);
-                for ((a, b), out) in zip(zip(top.chunks_exact(2), bottom.chunks_exact(2)), out) {
+                for ((a, b), out) in zip(zip(top.as_chunks::<2>().0, bottom.as_chunks::<2>().0), out) {
                     let a = if displaces(a[1], a[0]) { a[1] } else { a[0] };
                     let b = if displaces(b[1], b[0]) { b[1] } else { b[0] };
                     *out = if displaces(b, a) { b } else { a };
@@ -192,24 +214,25 @@ impl Plane {
         let (width, half) = (self.input[1], self.output[1]);
         // An odd last row or column belongs to no window.
         out[2 * self.output[0] * width..].fill(0.0);
+        // Where in its window the greatest element of each is.
+        let mut places = vec![0u32; half];
         pulp::Arch::new().dispatch(|| {
             let rows = zip(x.chunks_exact(2 * width), out.chunks_exact_mut(2 * width));
             for ((x, out), upstream) in zip(rows, upstream.chunks_exact(half)) {
                 let (top, bottom) = x.split_at(width);
-                let (out_top, out_bottom) = out.split_at_mut(width);
-                out_top[2 * half..].fill(0.0);
-                out_bottom[2 * half..].fill(0.0);
-                let x = zip(top.chunks_exact(2), bottom.chunks_exact(2));
-                let out = zip(out_top.chunks_exact_mut(2), out_bottom.chunks_exact_mut(2));
-                for (((a, b), (out_a, out_b)), &g) in zip(zip(x, out), upstream) {
+                let pairs = zip(top.as_chunks::<2>().0, bottom.as_chunks::<2>().0);
+                for (place, (a, b)) in zip(&mut places, pairs) {
                     let (right_a, right_b) = (displaces(a[1], a[0]), displaces(b[1], b[0]));
                     let best_a = if right_a { a[1] } else { a[0] };
                     let best_b = if right_b { b[1] } else { b[0] };
                     let below = displaces(best_b, best_a);
-                    out_a[0] = if !below && !right_a { g } else { 0.0 };
-                    out_a[1] = if !below && right_a { g } else { 0.0 };
-                    out_b[0] = if below && !right_b { g } else { 0.0 };
-                    out_b[1] = if below && right_b { g } else { 0.0 };
+                    *place = if below { 2 + u32::from(right_b) } else { u32::from(right_a) };
+                }
+                for (out, first) in zip(out.chunks_exact_mut(width), [0, 2]) {
+                    out[2 * half..].fill(0.0);
+                    for (out, (&g, &place)) in zip(out.as_chunks_mut().0, zip(upstream, &places)) {
+                        *out = [given(g, place == first), given(g, place == first + 1)];
+                    }
                 }
             }
         });
