@@ -7,6 +7,7 @@
 
 mod cpu;
 mod gpu;
+mod winograd;
 
 use crate::device::{Caps, Plan};
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
@@ -135,6 +136,11 @@ impl Sizes {
     /// Elements of one channel of the output.
     fn positions(&self) -> usize {
         self.output[0] * self.output[1]
+    }
+
+    /// Whether every window is one pixel and every pixel a window: a plain product of matrices.
+    fn pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
     }
 
     /// Elements of one filter: what one output element sums over.

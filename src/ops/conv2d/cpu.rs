@@ -1,8 +1,10 @@
-//! Convolution on the CPU: windows gathered into columns, and matrix products.
+//! Convolution on the CPU: windows gathered into columns, and matrix products; Winograd's method
+//! where it applies.
 
-use super::Sizes;
+use super::{Sizes, winograd};
 use gemm::Parallelism;
 use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// Calls `each` with the places in an output and in an image plane, and the length, of every run of
 /// an output row for which the tap lies inside the image.
@@ -69,7 +71,7 @@ fn scatter(sizes: &Sizes, columns: &[f32], image: &mut [f32]) {
 }
 
 /// `c[m, n] = a[m, k] b[k, n]` (or added to `c`), each with the strides of its rows and columns.
-fn multiply(
+pub(super) fn multiply(
     [m, n, k]: [usize; 3],
     c: &mut [f32],
     add: bool,
@@ -104,21 +106,49 @@ fn multiply(
     }
 }
 
+/// Runs `body` with memory of `length` floats, whose content is left from before. The thread keeps
+/// it for the next time: fresh pages from the system cost more than what is done with them.
+pub(super) fn with_scratch<R>(length: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        // Several, because a thread that waits inside `body` may take up other work meanwhile.
+        static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if scratch.len() < length {
+        scratch = vec![0.0; length];
+    }
+    let result = body(&mut scratch[..length]);
+    SCRATCH.with_borrow_mut(|kept| kept.push(scratch));
+    result
+}
+
+/// Runs `body` on what `gather` gives for an image.
+fn with_columns(sizes: &Sizes, image: &[f32], body: impl FnOnce(&[f32])) {
+    if sizes.pointwise() {
+        return body(image);
+    }
+    with_scratch(sizes.taps() * sizes.positions(), |columns| {
+        gather(sizes, image, columns);
+        body(columns);
+    });
+}
+
 pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32]) {
     let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
     if input.is_empty() || weight.is_empty() {
         return output.fill(0.0);
     }
+    if winograd::applies(sizes) {
+        return winograd::forward(sizes, input, weight, output);
+    }
     let images = input.par_chunks_exact(sizes.channels * sizes.pixels());
     let outputs = output.par_chunks_exact_mut(filters * positions);
-    outputs.zip(images).enumerate().for_each_init(
-        || vec![0.0; taps * positions],
-        |columns, (at, (output, image))| {
-            gather(sizes, image, columns);
-            let weight = &weight[at % sizes.groups * filters * taps..][..filters * taps];
+    outputs.zip(images).enumerate().for_each(|(at, (output, image))| {
+        let weight = &weight[at % sizes.groups * filters * taps..][..filters * taps];
+        with_columns(sizes, image, |columns| {
             multiply([filters, positions, taps], output, false, (weight, taps, 1), (columns, positions, 1));
-        },
-    );
+        });
+    });
 }
 
 pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], output: &mut [f32]) {
@@ -126,16 +156,24 @@ pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], ou
     if weight.is_empty() || upstream.is_empty() {
         return output.fill(0.0);
     }
+    if winograd::applies(sizes) {
+        return winograd::input_gradient(sizes, weight, upstream, output);
+    }
     let upstreams = upstream.par_chunks_exact(filters * positions);
     let images = output.par_chunks_exact_mut(sizes.channels * sizes.pixels());
-    images.zip(upstreams).enumerate().for_each_init(
-        || vec![0.0; taps * positions],
-        |columns, (at, (image, upstream))| {
-            let weight = &weight[at % sizes.groups * filters * taps..][..filters * taps];
+    images.zip(upstreams).enumerate().for_each(|(at, (image, upstream))| {
+        let weight = &weight[at % sizes.groups * filters * taps..][..filters * taps];
+        let product = |columns: &mut [f32]| {
             multiply([taps, positions, filters], columns, false, (weight, 1, taps), (upstream, positions, 1));
+        };
+        if sizes.pointwise() {
+            return product(image);
+        }
+        with_scratch(taps * positions, |columns| {
+            product(columns);
             scatter(sizes, columns, image);
-        },
-    );
+        });
+    });
 }
 
 /// Images are summed in this many runs, whatever the number of threads, so that the rounding is
@@ -148,24 +186,22 @@ pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], ou
     if input.is_empty() || upstream.is_empty() {
         return;
     }
+    if winograd::applies(sizes) {
+        return winograd::weight_gradient(sizes, input, upstream, output);
+    }
     let per_run = sizes.batch.div_ceil(RUNS);
     let (image, upstream_image) = (sizes.channels * sizes.pixels(), filters * positions);
     let partial: Vec<Vec<f32>> = (0..sizes.batch.div_ceil(per_run))
         .into_par_iter()
         .map(|run| {
-            let mut columns = vec![0.0; taps * positions];
             let mut sum = vec![0.0; sizes.groups * filters * taps];
             for at in run * per_run * sizes.groups..sizes.batch.min((run + 1) * per_run) * sizes.groups {
-                gather(sizes, &input[at * image..][..image], &mut columns);
                 let upstream = &upstream[at * upstream_image..][..upstream_image];
                 let sum = &mut sum[at % sizes.groups * filters * taps..][..filters * taps];
-                multiply(
-                    [filters, taps, positions],
-                    sum,
-                    true,
-                    (upstream, positions, 1),
-                    (&columns, 1, positions),
-                );
+                with_columns(sizes, &input[at * image..][..image], |columns| {
+                    let (upstream, columns) = ((upstream, positions, 1), (columns, 1, positions));
+                    multiply([filters, taps, positions], sum, true, upstream, columns);
+                });
             }
             sum
         })

@@ -1,0 +1,203 @@
+//! The transforms of Winograd's F(4x4, 3x3), a row of a tile at a time, and the transpose that puts
+//! channels next to each other.
+
+use super::LANES;
+use pulp::Simd;
+
+/// A transform of one row of a tile, on vectors of channels.
+pub(super) trait Row<const FROM: usize, const TO: usize> {
+    fn apply<S: Simd>(simd: S, row: [S::f32s; FROM]) -> [S::f32s; TO];
+}
+
+/// Of an input: `B^T` in the paper.
+pub(super) struct Input;
+/// Back to outputs: `A^T`.
+pub(super) struct Output;
+/// Of an output's gradient, the transpose of `Output`.
+pub(super) struct Upstream;
+/// Of a kernel: `G`.
+pub(super) struct Weight;
+/// Back to a kernel's gradient, the transpose of `Weight`.
+pub(super) struct WeightGradient;
+
+/// `factor * a + b`.
+#[inline(always)]
+pub(super) fn fma<S: Simd>(simd: S, factor: f32, a: S::f32s, b: S::f32s) -> S::f32s {
+    simd.mul_add_e_f32s(simd.splat_f32s(factor), a, b)
+}
+
+/// `factor * a`.
+#[inline(always)]
+pub(super) fn mul<S: Simd>(simd: S, factor: f32, a: S::f32s) -> S::f32s {
+    simd.mul_f32s(simd.splat_f32s(factor), a)
+}
+
+impl Row<6, 6> for Input {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
+        let (a, b) = (fma(simd, -4.0, d[2], d[4]), fma(simd, -4.0, d[1], d[3]));
+        let (c, e) = (simd.sub_f32s(d[4], d[2]), mul(simd, 2.0, simd.sub_f32s(d[3], d[1])));
+        [
+            fma(simd, 4.0, d[0], fma(simd, -5.0, d[2], d[4])),
+            simd.add_f32s(a, b),
+            simd.sub_f32s(a, b),
+            simd.add_f32s(c, e),
+            simd.sub_f32s(c, e),
+            fma(simd, 4.0, d[1], fma(simd, -5.0, d[3], d[5])),
+        ]
+    }
+}
+
+impl Row<6, 4> for Output {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
+        let (s, d) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));
+        let (p, q) = (simd.add_f32s(m[3], m[4]), simd.sub_f32s(m[3], m[4]));
+        [
+            simd.add_f32s(simd.add_f32s(m[0], s), p),
+            fma(simd, 2.0, q, d),
+            fma(simd, 4.0, p, s),
+            fma(simd, 8.0, q, simd.add_f32s(d, m[5])),
+        ]
+    }
+}
+
+impl Row<4, 6> for Upstream {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, y: [S::f32s; 4]) -> [S::f32s; 6] {
+        let (even, odd) = (simd.add_f32s(y[0], y[2]), simd.add_f32s(y[1], y[3]));
+        let (wide, skew) = (fma(simd, 4.0, y[2], y[0]), mul(simd, 2.0, fma(simd, 4.0, y[3], y[1])));
+        [
+            y[0],
+            simd.add_f32s(even, odd),
+            simd.sub_f32s(even, odd),
+            simd.add_f32s(wide, skew),
+            simd.sub_f32s(wide, skew),
+            y[3],
+        ]
+    }
+}
+
+impl Row<3, 6> for Weight {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, g: [S::f32s; 3]) -> [S::f32s; 6] {
+        let outer = mul(simd, -1.0 / 6.0, simd.add_f32s(g[0], g[2]));
+        let wide = fma(simd, 1.0 / 24.0, g[0], mul(simd, 1.0 / 6.0, g[2]));
+        [
+            mul(simd, 0.25, g[0]),
+            fma(simd, -1.0 / 6.0, g[1], outer),
+            fma(simd, 1.0 / 6.0, g[1], outer),
+            fma(simd, 1.0 / 12.0, g[1], wide),
+            fma(simd, -1.0 / 12.0, g[1], wide),
+            g[2],
+        ]
+    }
+}
+
+impl Row<6, 3> for WeightGradient {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, u: [S::f32s; 6]) -> [S::f32s; 3] {
+        let (s, d) = (simd.add_f32s(u[1], u[2]), simd.sub_f32s(u[2], u[1]));
+        let (p, q) = (simd.add_f32s(u[3], u[4]), simd.sub_f32s(u[3], u[4]));
+        [
+            fma(simd, 0.25, u[0], fma(simd, -1.0 / 6.0, s, mul(simd, 1.0 / 24.0, p))),
+            fma(simd, 1.0 / 6.0, d, mul(simd, 1.0 / 12.0, q)),
+            fma(simd, 1.0 / 6.0, simd.sub_f32s(p, s), u[5]),
+        ]
+    }
+}
+
+/// Transforms a tile along both sides: `from(y, x)` and `to(y, x)` are places in `source` and
+/// `target` of `LANES` channels each.
+#[inline(always)]
+pub(super) fn tile<S: Simd, R: Row<FROM, TO>, const FROM: usize, const TO: usize>(
+    simd: S,
+    source: &[f32],
+    from: impl Fn(usize, usize) -> usize,
+    target: &mut [f32],
+    to: impl Fn(usize, usize) -> usize,
+) {
+    for part in (0..LANES).step_by(S::F32_LANES) {
+        let load = |place: usize| -> S::f32s {
+            bytemuck::pod_read_unaligned(bytemuck::cast_slice(&source[place + part..][..S::F32_LANES]))
+        };
+        let zero = simd.splat_f32s(0.0);
+        let mut columns = [[zero; TO]; FROM];
+        for (x, column) in columns.iter_mut().enumerate() {
+            let mut values = [zero; FROM];
+            for (y, value) in values.iter_mut().enumerate() {
+                *value = load(from(y, x));
+            }
+            *column = R::apply(simd, values);
+        }
+        for y in 0..TO {
+            let mut row = [zero; FROM];
+            for (value, column) in row.iter_mut().zip(&columns) {
+                *value = column[y];
+            }
+            for (x, value) in R::apply(simd, row).into_iter().enumerate() {
+                target[to(y, x) + part..][..S::F32_LANES].copy_from_slice(bytemuck::cast_slice(&[value]));
+            }
+        }
+    }
+}
+
+/// The transpose of a block. In shuffles where there are some for sure: left to themselves, compilers
+/// make scattered stores of it, which are several times as slow.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn transposed(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    use bytemuck::cast;
+    use std::arch::x86_64::{_mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    let [a, b, c, d] = [cast(rows[0]), cast(rows[1]), cast(rows[2]), cast(rows[3])];
+    // SAFETY: every x86-64 processor has SSE.
+    unsafe {
+        let (low_ab, low_cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+        let (high_ab, high_cd) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+        [
+            cast(_mm_movelh_ps(low_ab, low_cd)),
+            cast(_mm_movehl_ps(low_cd, low_ab)),
+            cast(_mm_movelh_ps(high_ab, high_cd)),
+            cast(_mm_movehl_ps(high_cd, high_ab)),
+        ]
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn transposed(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+}
+
+/// Hands out the transpose of a matrix in runs along its columns: `write(column, first row, values)`.
+#[inline(always)]
+pub(super) fn transpose(
+    matrix: &[f32],
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    mut write: impl FnMut(usize, usize, &[f32]),
+) {
+    let (whole_rows, whole_columns) = (rows / 4 * 4, columns / 4 * 4);
+    for row in (0..whole_rows).step_by(4) {
+        let line = |i: usize| &matrix[(row + i) * stride..][..columns];
+        let [a, b, c, d] = [line(0), line(1), line(2), line(3)];
+        for column in (0..whole_columns).step_by(4) {
+            let mut block = [[0.0; 4]; 4];
+            for (values, line) in block.iter_mut().zip([a, b, c, d]) {
+                values.copy_from_slice(&line[column..column + 4]);
+            }
+            for (i, values) in transposed(block).iter().enumerate() {
+                write(column + i, row, values);
+            }
+        }
+        for column in whole_columns..columns {
+            write(column, row, &[a[column], b[column], c[column], d[column]]);
+        }
+    }
+    for row in whole_rows..rows {
+        for column in 0..columns {
+            write(column, row, &[matrix[row * stride + column]]);
+        }
+    }
+}
