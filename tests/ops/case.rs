@@ -170,12 +170,15 @@ impl Input {
     }
 }
 
+/// A function that the trials of several threads call.
+type Boxed<In, Out> = Box<dyn Fn(&In) -> Out + Send + Sync>;
+
 /// One line of the table.
 pub struct Case {
     pub name: String,
     pub inputs: Vec<Input>,
-    pub op: Box<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>,
-    pub reference: Box<dyn Fn(&[Array]) -> Array + Send + Sync>,
+    pub op: Boxed<[Tensor], Result<Tensor>>,
+    pub reference: Boxed<[Array], Array>,
     pub rtol: f64,
     pub atol: f64,
     pub gradient: bool,

@@ -96,10 +96,10 @@ impl Device for Recorder {
     }
 
     fn supports(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> bool {
-        if output.elements() > 0 {
-            if let Err(error) = self.check(op, inputs, output) {
-                self.errors.lock().unwrap().push(error);
-            }
+        if output.elements() > 0
+            && let Err(error) = self.check(op, inputs, output)
+        {
+            self.errors.lock().unwrap().push(error);
         }
         false
     }

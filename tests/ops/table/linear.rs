@@ -1,0 +1,91 @@
+//! Products, softmax and indexing.
+
+use crate::case::{Case, Input};
+use crate::reference as r;
+use kiln::Tensor;
+use ndarray::{ArrayD, Axis, IxDyn};
+
+pub fn products(cases: &mut Vec<Case>) {
+    let shapes: [(&str, Input, Input); 13] = [
+        ("square", Input::floats(&[5, 5]), Input::floats(&[5, 5])),
+        ("odd", Input::floats(&[7, 13]), Input::floats(&[13, 3])),
+        ("tiles", Input::floats(&[65, 33]), Input::floats(&[33, 70])),
+        ("one", Input::floats(&[1, 1]), Input::floats(&[1, 1])),
+        ("row", Input::floats(&[1, 9]), Input::floats(&[9, 6])),
+        ("column", Input::floats(&[6, 9]), Input::floats(&[9, 1])),
+        ("deep", Input::floats(&[3, 2000]), Input::floats(&[2000, 4])),
+        ("left_transposed", Input::floats(&[13, 7]).permute(&[1, 0]), Input::floats(&[13, 3])),
+        ("right_transposed", Input::floats(&[7, 13]), Input::floats(&[3, 13]).permute(&[1, 0])),
+        ("sliced", Input::floats(&[9, 8]).slice(1, 1, 8, 2), Input::floats(&[4, 5]).flip(0)),
+        ("batch", Input::floats(&[3, 4, 5]), Input::floats(&[3, 5, 2])),
+        ("batch_broadcast", Input::floats(&[2, 1, 4, 5]), Input::floats(&[3, 5, 2])),
+        ("batch_matrix", Input::floats(&[6, 4, 5]), Input::floats(&[5, 3])),
+    ];
+    for (name, a, b) in shapes {
+        let case = Case::new(
+            format!("matmul/{name}"),
+            [a, b.reseeded()],
+            |x| x[0].matmul(&x[1]),
+            |x| r::matmul(&x[0], &x[1]),
+        );
+        cases.push(case.tolerance(1e-5, 2e-4));
+    }
+    let empty = [Input::floats(&[3, 0]), Input::floats(&[0, 4])];
+    cases.push(Case::new(
+        "matmul/no_columns",
+        empty,
+        |x| x[0].matmul(&x[1]),
+        |_| ArrayD::zeros(IxDyn(&[3, 4])),
+    ));
+    for (log, name) in [(false, "softmax"), (true, "log_softmax")] {
+        for (variant, input, axis) in [
+            ("last", Input::floats(&[4, 7]), 1),
+            ("first", Input::floats(&[5, 3]), 0),
+            ("middle", Input::floats(&[2, 5, 3]), 1),
+            ("long", Input::floats(&[3, 1000]), 1),
+            ("one", Input::floats(&[4, 1]), 1),
+            ("large", Input::within(&[3, 5], 900.0, 1000.0), 1),
+        ] {
+            let op = move |x: &[Tensor]| {
+                if log { x[0].log_softmax(axis as isize) } else { x[0].softmax(axis as isize) }
+            };
+            let case =
+                Case::new(format!("{name}/{variant}"), [input], op, move |x| r::softmax(&x[0], axis, log));
+            cases.push(case.tolerance(1e-5, 1e-5));
+        }
+    }
+}
+
+pub fn indexing(cases: &mut Vec<Case>) {
+    for (name, shape, index, dim) in [
+        ("labels", vec![6, 10], vec![6, 1], 1),
+        ("rows", vec![5, 4], vec![3, 4], 0),
+        ("middle", vec![3, 5, 2], vec![2, 7, 2], 1),
+        ("vector", vec![9], vec![12], 0),
+    ] {
+        let size = shape[dim] as i32;
+        let inputs = [Input::floats(&shape), Input::ints(&index, 0, size)];
+        cases.push(Case::new(
+            format!("gather/{name}"),
+            inputs,
+            move |x| x[0].gather(dim as isize, &x[1]),
+            move |x| r::gather(&x[0], dim, &x[1]),
+        ));
+        let inputs = [Input::floats(&shape), Input::ints(&index, 0, size), Input::floats(&index).reseeded()];
+        cases.push(Case::new(
+            format!("scatter_add/{name}"),
+            inputs,
+            move |x| x[0].scatter_add(dim as isize, &x[1], &x[2]),
+            move |x| r::scatter_add(&x[0], dim, &x[1], &x[2]),
+        ));
+    }
+    for dim in [0usize, 1] {
+        let inputs = [Input::floats(&[4, 5]), Input::ints(&[7], 0, 4)];
+        cases.push(Case::new(
+            format!("index_select/{dim}"),
+            inputs,
+            move |x| x[0].index_select(dim as isize, &x[1]),
+            move |x| x[0].select(Axis(dim), &x[1].iter().map(|&i| i as usize).collect::<Vec<_>>()),
+        ));
+    }
+}

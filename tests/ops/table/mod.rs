@@ -1,0 +1,39 @@
+//! The table: one line, or one short loop, an op.
+
+mod edges;
+mod elementwise;
+mod linear;
+mod random;
+mod reduce;
+mod views;
+mod windows;
+
+use crate::case::Case;
+use kiln::{Result, Tensor};
+
+/// An op on one tensor, and what it does to a number.
+pub type Unary = fn(&Tensor) -> Result<Tensor>;
+pub type Map = fn(f64) -> f64;
+/// An op on two tensors, and what it does to two numbers.
+pub type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
+pub type Zip = fn(f64, f64) -> f64;
+pub type Test = fn(f64, f64) -> bool;
+/// What a reduction does to a row.
+pub type Fold = fn(&[f64]) -> f64;
+
+/// Every case.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    elementwise::unary(&mut cases);
+    elementwise::binary(&mut cases);
+    edges::edges(&mut cases);
+    edges::casts(&mut cases);
+    views::views(&mut cases);
+    reduce::reductions(&mut cases);
+    linear::products(&mut cases);
+    linear::indexing(&mut cases);
+    windows::convolutions(&mut cases);
+    windows::pooling(&mut cases);
+    random::random(&mut cases);
+    cases
+}
