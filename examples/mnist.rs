@@ -75,7 +75,7 @@ fn main() -> Result<()> {
     let params = Params::new(&engine, options.seed);
     let model = Cnn::new(&params, train.classes().len())?;
     let steps = loader.len() * options.epochs as usize;
-    let schedule = OneCycle::new(2e-3, steps)?;
+    let schedule = OneCycle::new(5e-3, steps)?;
     let mut optimizer = Adam::new(&params, AdamOptions::default())?;
     println!(
         "model: {} parameters; {} training and {} test images; {} epochs of {} steps",

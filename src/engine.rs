@@ -46,7 +46,7 @@ impl Engine {
     /// | `auto` | the best real GPU if there is one, else the CPU |
     /// | `cpu` | the CPU |
     /// | `gpu` | the best GPU, a software one if there is no other |
-    /// | a number or a part of a name | that adapter of [`adapters`](crate::device::gpu::adapters) |
+    /// | a number or a part of a name | that adapter of `kiln::device::gpu::adapters` |
     ///
     /// An error names what was found when nothing fits.
     pub fn new(name: &str) -> Result<Engine> {

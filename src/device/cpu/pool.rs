@@ -89,12 +89,21 @@ impl Drop for Block {
     fn drop(&mut self) {
         let mut state = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.memory.live -= self.size as u64;
-        // More than the most that was ever in use would never be asked for again.
-        if state.memory.live + state.memory.pooled + self.size as u64 <= state.memory.peak {
-            state.memory.pooled += self.size as u64;
-            state.free.entry(self.size).or_default().push(Raw(self.start));
-        } else {
-            release(self.start, self.size);
+        state.memory.pooled += self.size as u64;
+        state.free.entry(self.size).or_default().push(Raw(self.start));
+        // No more is kept than was ever in use at once. The largest blocks go first, but not those
+        // of the size in use now.
+        while state.memory.live + state.memory.pooled > state.memory.peak {
+            let other = state.free.keys().rev().find(|&&size| size != self.size);
+            let size = other.copied().unwrap_or(self.size);
+            let blocks = state.free.entry(size).or_default();
+            if let Some(raw) = blocks.pop() {
+                release(raw.0, size);
+                state.memory.pooled -= size as u64;
+            }
+            if state.free.get(&size).is_some_and(Vec::is_empty) {
+                state.free.remove(&size);
+            }
         }
     }
 }
@@ -133,5 +142,17 @@ mod tests {
         assert_eq!(pool.memory(), Memory { live: 0, peak: 1024, pooled: 1024 });
         assert_eq!(Pool::take(&pool, 1001).unwrap().pointer(), start);
         assert!(Pool::take(&pool, usize::MAX).is_none());
+    }
+
+    #[test]
+    fn blocks_of_other_sizes_make_room() {
+        let pool = Arc::<Pool>::default();
+        drop(Pool::take(&pool, 4096));
+        let small = Pool::take(&pool, 1024).unwrap();
+        let start = small.pointer();
+        drop(small);
+        // The block of 4,096 bytes left, so that the one in use now is kept.
+        assert_eq!(pool.memory(), Memory { live: 0, peak: 4096, pooled: 1024 });
+        assert_eq!(Pool::take(&pool, 1024).unwrap().pointer(), start);
     }
 }
