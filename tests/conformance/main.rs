@@ -1,0 +1,67 @@
+//! Every op against PyTorch: the cases of `assets/fixtures/ops`, on every device.
+//!
+//! A case is one trial a device, `cpu/NAME` and `gpu/NAME`: outputs, gradients and, where the case has
+//! them, gradients of gradients, each within its own tolerance. Inputs reach the ops as the views that
+//! the case describes. What Kiln lacks is listed as ignored and of the kind `missing`, never as
+//! passed.
+//!
+//! | variable | effect |
+//! | --- | --- |
+//! | `KILN_FIXTURES=DIR` | reads the cases in `DIR`, or `DIR/ops`, instead |
+//! | `KILN_CONFORMANCE_STRICT=1` | what is missing fails |
+//! | `KILN_REQUIRE_GPU=1` | an absent GPU fails |
+
+mod case;
+mod compare;
+mod dispatch;
+
+use case::{Case, Cases};
+use kiln::Engine;
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::sync::Arc;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let set = |name| std::env::var_os(name).is_some_and(|value| value != "0");
+    let (strict, required) = (set("KILN_CONFORMANCE_STRICT"), set("KILN_REQUIRE_GPU"));
+    let cases = match Cases::load() {
+        Ok(cases) => cases,
+        Err(message) => {
+            let trial = Trial::test("fixtures", move || Err(Failed::from(message)));
+            libtest_mimic::run(&arguments, vec![trial]).exit()
+        }
+    };
+    let cpu = Engine::cpu();
+    let gpu = Engine::new("gpu");
+    let mut trials = Vec::new();
+    for case in cases.cases {
+        let case = Arc::new(case);
+        // Recording runs nothing, so asking whether an op is there is cheap.
+        if let Some(lack) = dispatch::lack(&case, &cpu) {
+            for device in ["cpu", "gpu"] {
+                let lack = lack.clone();
+                let trial = Trial::test(format!("{device}/{}", case.name), || Err(Failed::from(lack)));
+                trials.push(trial.with_kind("missing").with_ignored_flag(!strict));
+            }
+            continue;
+        }
+        trials.push(trial("cpu", &case, &cpu));
+        match &gpu {
+            Ok(gpu) => trials.push(trial("gpu", &case, gpu)),
+            Err(error) => {
+                let message = error.to_string();
+                let absent = Trial::test(format!("gpu/{}", case.name), || Err(Failed::from(message)));
+                trials.push(absent.with_ignored_flag(!required));
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn trial(device: &str, case: &Arc<Case>, engine: &Engine) -> Trial {
+    let (case, engine) = (case.clone(), engine.clone());
+    Trial::test(format!("{device}/{}", case.name), move || {
+        let problems = compare::run(&case, &engine)?;
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n").into()) }
+    })
+}
