@@ -66,6 +66,112 @@ fn tanh_f32(a: f32) -> f32 {
     return sign(a) * (1.0 - 2.0 / (e + 1.0));
 }
 
+// Below 0.5 the Taylor series: exp(a) - 1 would cancel.
+fn expm1_f32(a: f32) -> f32 {
+    if is_nan(a) { return a; }
+    if abs(a) < 0.5 {
+        return a + a * a * (0.5 + a * (0.16666667 + a * (0.041666668 + a * (0.008333334
+            + a * (0.0013888889 + a * (0.0001984127 + a * 0.000024801588))))));
+    }
+    return exp(a) - 1.0;
+}
+
+// Near 0 by log((1 + s) / (1 - s)) = 2 (s + s^3 / 3 + s^5 / 5 + ...), where log(1 + a) would lose the
+// digits of a.
+fn log1p_f32(a: f32) -> f32 {
+    if is_nan(a) || a < -1.0 { return nan(); }
+    if a > -0.3 && a < 0.5 {
+        let s = a / (2.0 + a);
+        let q = s * s;
+        return 2.0 * s * (1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * (0.11111111 + q * 0.09090909)))));
+    }
+    return log(1.0 + a);
+}
+
+// WGSL allows tan and atan errors in the fourth digit: these are the polynomials of S. L. Moshier's Cephes
+// library (tanf.c, atanf.c). Multiples of pi/4 are taken away in three parts, which keeps their digits
+// up to 8192; beyond, the device's own tan has to do.
+fn tan_f32(a: f32) -> f32 {
+    if is_nan(a) || is_inf(a) { return nan(); }
+    let x = abs(a);
+    if x > 8192.0 { return tan(a); }
+    let octant = (u32(x * 1.2732395447) + 1u) & 0xfffffffeu;
+    let n = f32(octant);
+    let r = ((x - n * 0.78515625) - n * 2.4187564849853515625e-4) - n * 3.77489497744594108e-8;
+    let q = r * r;
+    var y = r + r * q * (0.333331568548 + q * (0.133387994085 + q * (0.0534112807005
+        + q * (0.0244301354525 + q * (0.00311992232697 + q * 0.00938540185543)))));
+    if (octant & 2u) != 0u { y = -1.0 / y; }
+    return select(y, -y, a < 0.0);
+}
+
+// The arc tangent of 0 <= a <= 1.
+fn atan_unit(a: f32) -> f32 {
+    let upper = a > 0.41421356237;
+    let x = select(a, (a - 1.0) / (a + 1.0), upper);
+    let q = x * x;
+    let y = x + x * q * (-0.333329491539 + q * (0.199777106478 + q * (-0.138776856032 + q * 0.0805374449538)));
+    return select(y, 0.78539816340 + y, upper);
+}
+
+fn atan_f32(a: f32) -> f32 {
+    if is_nan(a) { return a; }
+    let x = abs(a);
+    if x <= 1.0 { return select(atan_unit(x), -atan_unit(x), a < 0.0); }
+    let y = 1.5707963268 - atan_unit(1.0 / x);
+    return select(y, -y, a < 0.0);
+}
+
+fn negative(a: f32) -> bool {
+    return (bitcast<u32>(a) & 0x80000000u) != 0u;
+}
+
+fn atan2_f32(a: f32, b: f32) -> f32 {
+    if is_nan(a) || is_nan(b) { return nan(); }
+    let y = abs(a);
+    let x = abs(b);
+    var angle = 0.0;
+    if is_inf(a) && is_inf(b) {
+        angle = 0.78539816340;
+    } else if y > x {
+        angle = 1.5707963268 - atan_unit(x / y);
+    } else if x > 0.0 {
+        angle = atan_unit(y / x);
+    }
+    if negative(b) { angle = 3.1415926536 - angle; }
+    return select(angle, -angle, negative(a));
+}
+
+// Long division: the divisor times powers of 2 is taken away from the greatest on. Exact on every
+// device, since each difference is of numbers within a factor of 2 of each other.
+fn fmod_f32(a: f32, b: f32) -> f32 {
+    if is_nan(a) || is_nan(b) || is_inf(a) || b == 0.0 { return nan(); }
+    var rest = abs(a);
+    var part = abs(b);
+    var doubled = 0;
+    for (; doubled < 300 && part <= rest * 0.5; doubled++) { part *= 2.0; }
+    for (; doubled >= 0; doubled--) {
+        if rest >= part { rest -= part; }
+        part *= 0.5;
+    }
+    return select(rest, -rest, negative(a));
+}
+
+fn remainder_f32(a: f32, b: f32) -> f32 {
+    let rest = fmod_f32(a, b);
+    return select(rest, rest + b, rest != 0.0 && (rest < 0.0) != (b < 0.0));
+}
+
+fn fmod_i32(a: i32, b: i32) -> i32 {
+    if b == 0 || b == -1 { return 0; }
+    return a % b;
+}
+
+fn remainder_i32(a: i32, b: i32) -> i32 {
+    let rest = fmod_i32(a, b);
+    return select(rest, rest + b, rest != 0 && (rest < 0) != (b < 0));
+}
+
 // pow for a negative base, where WGSL's is undefined: whole exponents only.
 fn pow_f32(a: f32, b: f32) -> f32 {
     if b == 0.0 || a == 1.0 { return 1.0; }

@@ -2,8 +2,10 @@
 
 use super::binary_methods;
 use crate::expr::{Row, Rule, each};
+use crate::{Result, Tensor};
 
-pub(super) const ROWS: &[&Row] = &[&ADD, &SUB, &MUL, &DIV, &POW, &MAXIMUM, &MINIMUM];
+pub(super) const ROWS: &[&Row] =
+    &[&ADD, &SUB, &MUL, &DIV, &POW, &MAXIMUM, &MINIMUM, &FMOD, &REMAINDER, &ATAN2];
 
 binary_methods! {
     /// Sum, broadcast. Gradients: 1 and 1.
@@ -20,6 +22,15 @@ binary_methods! {
     maximum => MAXIMUM;
     /// The lesser of two elements, broadcast; NaN wins. Equal elements share the gradient.
     minimum => MINIMUM;
+    /// `self - other * trunc(self / other)`, broadcast: what division leaves, with the sign of
+    /// `self`. Exact; integers give 0 for a divisor of 0. PyTorch's `fmod`.
+    fmod => FMOD;
+    /// `self - other * floor(self / other)`, broadcast: what division leaves, with the sign of
+    /// `other`. Integers give 0 for a divisor of 0. PyTorch's `remainder`.
+    remainder => REMAINDER;
+    /// The angle of the point (`other`, `self`) in radians, from -pi to pi, broadcast: the arc tangent
+    /// of `self / other` in the right quadrant.
+    atan2 => ATAN2;
 }
 
 static ADD: Row = Row {
@@ -91,7 +102,7 @@ static MAXIMUM: Row = Row {
     float: each!(|a: f32, b: f32| -> f32 { if a > b || a.is_nan() { a } else { b } }),
     int: each!(|a: i32, b: i32| -> i32 { a.max(b) }),
     bool: None,
-    gradient: |x, _, g| shared(&x[0].gt(&x[1])?, &x[0].eq(&x[1])?, g),
+    gradient: |x, _, g| shared(&x[0].lt(&x[1])?, &x[0].gt(&x[1])?, &x[0].eq(&x[1])?, g),
 };
 
 static MINIMUM: Row = Row {
@@ -101,14 +112,56 @@ static MINIMUM: Row = Row {
     float: each!(|a: f32, b: f32| -> f32 { if a < b || a.is_nan() { a } else { b } }),
     int: each!(|a: i32, b: i32| -> i32 { a.min(b) }),
     bool: None,
-    gradient: |x, _, g| shared(&x[0].lt(&x[1])?, &x[0].eq(&x[1])?, g),
+    gradient: |x, _, g| shared(&x[0].gt(&x[1])?, &x[0].lt(&x[1])?, &x[0].eq(&x[1])?, g),
 };
 
-use crate::{Result, Tensor};
+static FMOD: Row = Row {
+    name: "fmod",
+    rule: Rule::Map(2),
+    wgsl: "fmod_{T}(a, b)",
+    float: each!(|a: f32, b: f32| -> f32 { a % b }),
+    int: each!(|a: i32, b: i32| -> i32 { a.checked_rem(b).unwrap_or(0) }),
+    bool: None,
+    gradient: |x, _, g| Ok(vec![Some(g.clone()), Some(g.mul(&x[0].div(&x[1])?.trunc()?)?.neg()?)]),
+};
 
-/// The upstream to the first where it was chosen, half of it to each where they were equal.
-fn shared(first: &Tensor, equal: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
-    let to_first = equal.where_(&g.mul(0.5)?, &first.where_(g, 0.0)?)?;
-    let to_second = g.sub(&to_first)?;
-    Ok(vec![Some(to_first), Some(to_second)])
+static REMAINDER: Row = Row {
+    name: "remainder",
+    rule: Rule::Map(2),
+    wgsl: "remainder_{T}(a, b)",
+    float: each!(|a: f32, b: f32| -> f32 {
+        let rest = a % b;
+        if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+    }),
+    int: each!(|a: i32, b: i32| -> i32 {
+        let rest = a.checked_rem(b).unwrap_or(0);
+        if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }
+    }),
+    bool: None,
+    gradient: |x, _, g| Ok(vec![Some(g.clone()), Some(g.mul(&x[0].div(&x[1])?.floor()?)?.neg()?)]),
+};
+
+static ATAN2: Row = Row {
+    name: "atan2",
+    rule: Rule::Map(2),
+    wgsl: "atan2_f32(a, b)",
+    float: each!(|a: f32, b: f32| -> f32 { a.atan2(b) }),
+    int: None,
+    bool: None,
+    gradient: |x, _, g| {
+        let weighted = g.div(&x[0].square()?.add(&x[1].square()?)?)?;
+        Ok(vec![Some(weighted.mul(&x[1])?), Some(weighted.mul(&x[0])?.neg()?)])
+    },
+};
+
+/// The upstream to the one that was chosen, half of it to each where they were equal; all of it to both
+/// where one is NaN, as in PyTorch.
+fn shared(
+    not_first: &Tensor,
+    not_second: &Tensor,
+    equal: &Tensor,
+    g: &Tensor,
+) -> Result<Vec<Option<Tensor>>> {
+    let share = equal.where_(&g.mul(0.5)?, g)?;
+    Ok(vec![Some(not_first.where_(0.0, &share)?), Some(not_second.where_(0.0, &share)?)])
 }

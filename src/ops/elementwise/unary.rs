@@ -9,18 +9,23 @@ pub(super) const ROWS: &[&Row] = &[
     &ABS,
     &SIGN,
     &EXP,
+    &EXPM1,
     &LOG,
+    &LOG1P,
     &SQRT,
     &RSQRT,
     &RECIPROCAL,
     &SQUARE,
     &SIN,
     &COS,
+    &TAN,
+    &ATAN,
     &TANH,
     &ERF,
     &FLOOR,
     &CEIL,
     &ROUND,
+    &TRUNC,
     &ISNAN,
     &ISINF,
     &ISFINITE,
@@ -36,8 +41,12 @@ unary_methods! {
     sign => SIGN;
     /// e to the power of each element.
     exp => EXP;
+    /// `exp(x) - 1`, accurate near 0.
+    expm1 => EXPM1;
     /// The natural logarithm.
     log => LOG;
+    /// `log(1 + x)`, accurate near 0.
+    log1p => LOG1P;
     /// The square root.
     sqrt => SQRT;
     /// One over the square root.
@@ -50,6 +59,10 @@ unary_methods! {
     sin => SIN;
     /// The cosine, of radians.
     cos => COS;
+    /// The tangent, of radians.
+    tan => TAN;
+    /// The arc tangent, in radians.
+    atan => ATAN;
     /// The hyperbolic tangent.
     tanh => TANH;
     /// The error function.
@@ -60,6 +73,8 @@ unary_methods! {
     ceil => CEIL;
     /// The nearest whole number, halves to even. Gradient 0.
     round => ROUND;
+    /// The next whole number towards 0. Gradient 0.
+    trunc => TRUNC;
     /// Where an element is NaN, as `Bool`.
     isnan => ISNAN;
     /// Where an element is infinite, as `Bool`.
@@ -69,9 +84,21 @@ unary_methods! {
 }
 
 impl Tensor {
-    /// Elements below `min` become `min`, those above `max` become `max`; no gradient flows to them.
+    /// Elements below `min` become `min`, those above `max` become `max` (`max` everywhere if `min` is
+    /// above it), broadcast; NaN wins. The gradient flows to elements strictly between the bounds, and
+    /// elsewhere to the bound that took their place. PyTorch's `clamp`.
     pub fn clamp<'a>(&self, min: impl Into<Operand<'a>>, max: impl Into<Operand<'a>>) -> Result<Tensor> {
         super::record(&CLAMP, self, &[min.into(), max.into()])
+    }
+
+    /// [`clamp`](Tensor::clamp) with a lower bound alone.
+    pub fn clamp_min<'a>(&self, min: impl Into<Operand<'a>>) -> Result<Tensor> {
+        self.clamp(min, f64::INFINITY)
+    }
+
+    /// [`clamp`](Tensor::clamp) with an upper bound alone.
+    pub fn clamp_max<'a>(&self, max: impl Into<Operand<'a>>) -> Result<Tensor> {
+        self.clamp(f64::NEG_INFINITY, max)
     }
 }
 
@@ -120,7 +147,9 @@ static SIGN: Row = Row {
 };
 
 float!(EXP, "exp", "exp(a)", |a| a.exp(), |_, y, g| Ok(vec![Some(g.mul(y)?)]));
+float!(EXPM1, "expm1", "expm1_f32(a)", |a| a.exp_m1(), |_, y, g| Ok(vec![Some(g.mul(&y.add(1.0)?)?)]));
 float!(LOG, "log", "log(a)", |a| a.ln(), |x, _, g| Ok(vec![Some(g.div(&x[0])?)]));
+float!(LOG1P, "log1p", "log1p_f32(a)", |a| a.ln_1p(), |x, _, g| Ok(vec![Some(g.div(&x[0].add(1.0)?)?)]));
 float!(SQRT, "sqrt", "sqrt(a)", |a| a.sqrt(), |_, y, g| Ok(vec![Some(g.div(&y.mul(2.0)?)?)]));
 float!(RSQRT, "rsqrt", "1.0 / sqrt(a)", |a| 1.0 / a.sqrt(), |_, y, g| {
     Ok(vec![Some(g.mul(&y.mul(y)?.mul(y)?.mul(-0.5)?)?)])
@@ -129,6 +158,10 @@ float!(RECIPROCAL, "reciprocal", "1.0 / a", |a| 1.0 / a, |_, y, g| Ok(vec![Some(
 float!(SQUARE, "square", "a * a", |a| a * a, |x, _, g| Ok(vec![Some(g.mul(&x[0].mul(2.0)?)?)]));
 float!(SIN, "sin", "sin(a)", |a| a.sin(), |x, _, g| Ok(vec![Some(g.mul(&x[0].cos()?)?)]));
 float!(COS, "cos", "cos(a)", |a| a.cos(), |x, _, g| Ok(vec![Some(g.mul(&x[0].sin()?.neg()?)?)]));
+float!(TAN, "tan", "tan_f32(a)", |a| a.tan(), |_, y, g| Ok(vec![Some(g.mul(&y.square()?.add(1.0)?)?)]));
+float!(ATAN, "atan", "atan_f32(a)", |a| a.atan(), |x, _, g| {
+    Ok(vec![Some(g.div(&x[0].square()?.add(1.0)?)?)])
+});
 float!(TANH, "tanh", "tanh_f32(a)", |a| a.tanh(), |_, y, g| { Ok(vec![Some(g.sub(&g.mul(&y.mul(y)?)?)?)]) });
 float!(ERF, "erf", "erf_f32(a)", |a| erf(a), |x, _, g| {
     Ok(vec![Some(g.mul(&x[0].square()?.neg()?.exp()?.mul(std::f64::consts::FRAC_2_SQRT_PI)?)?)])
@@ -136,6 +169,7 @@ float!(ERF, "erf", "erf_f32(a)", |a| erf(a), |x, _, g| {
 float!(FLOOR, "floor", "floor(a)", |a| a.floor(), no_gradient);
 float!(CEIL, "ceil", "ceil(a)", |a| a.ceil(), no_gradient);
 float!(ROUND, "round", "round(a)", |a| a.round_ties_even(), no_gradient);
+float!(TRUNC, "trunc", "trunc(a)", |a| a.trunc(), no_gradient);
 
 /// W. J. Cody's split, with the tail by Numerical Recipes' erfcc (1.2e-7 everywhere).
 fn erf(a: f32) -> f32 {
@@ -193,13 +227,15 @@ static CLAMP: Row = Row {
     rule: Rule::Map(3),
     wgsl: "minimum_{T}(maximum_{T}(a, b), c)",
     float: each!(|a: f32, b: f32, c: f32| -> f32 {
-        let low = if a < b { b } else { a };
-        if low > c { c } else { low }
+        let low = if a > b || a.is_nan() { a } else { b };
+        if low < c || low.is_nan() { low } else { c }
     }),
     int: each!(|a: i32, b: i32, c: i32| -> i32 { a.max(b).min(c) }),
     bool: None,
     gradient: |x, _, g| {
-        let inside = x[0].ge(&x[1])?.logical_and(&x[0].le(&x[2])?)?;
-        Ok(vec![Some(inside.where_(g, 0.0)?), None, None])
+        let inside = x[0].gt(&x[1])?.logical_and(&x[0].lt(&x[2])?)?;
+        let at_max = x[0].ge(&x[2])?.logical_or(&x[1].gt(&x[2])?)?;
+        let at_min = x[0].le(&x[1])?.logical_and(&at_max.logical_not()?)?;
+        Ok(vec![Some(inside.where_(g, 0.0)?), Some(at_min.where_(g, 0.0)?), Some(at_max.where_(g, 0.0)?)])
     },
 };

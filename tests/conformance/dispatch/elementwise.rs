@@ -1,7 +1,7 @@
 //! Functions of single elements: arithmetic, comparison, activations.
 
 use super::{Args, Outputs, one};
-use kiln::Tensor;
+use kiln::{Operand, Tensor};
 
 pub fn run(op: &str, args: &Args) -> Outputs {
     if let Some(function) = unary(op) {
@@ -22,12 +22,16 @@ pub fn run(op: &str, args: &Args) -> Outputs {
         "div" => match args.text("rounding_mode")? {
             None => x()?.div(other()?)?,
             Some("floor") => x()?.div(other()?)?.floor()?,
+            Some("trunc") => x()?.div(other()?)?.trunc()?,
             Some(_) => return Ok(None),
         },
         "pow" => match args.number("exponent")? {
             Some(exponent) => x()?.pow(exponent)?,
             None => x()?.pow(args.tensor("exponent")?)?,
         },
+        "atan2" => x()?.atan2(other()?)?,
+        "fmod" => x()?.fmod(other()?)?,
+        "remainder" => x()?.remainder(other()?)?,
         "maximum" => x()?.maximum(other()?)?,
         "minimum" => x()?.minimum(other()?)?,
         "eq" => x()?.eq(other()?)?,
@@ -44,27 +48,54 @@ pub fn run(op: &str, args: &Args) -> Outputs {
             let value = args.number("value")?.unwrap_or_default();
             x()?.masked_fill(args.tensor("mask")?, value)?
         }
-        "clamp" => match (args.number("min")?, args.number("max")?) {
+        "clamp" => match (bound(args, "min")?, bound(args, "max")?) {
             (Some(min), Some(max)) => x()?.clamp(min, max)?,
-            _ => return Ok(None),
+            (Some(min), None) => x()?.clamp_min(min)?,
+            (None, Some(max)) => x()?.clamp_max(max)?,
+            (None, None) => return Ok(None),
         },
         "leaky_relu" => x()?.leaky_relu(args.number("negative_slope")?.unwrap_or(0.01))?,
+        "elu" => x()?.elu(args.number("alpha")?.unwrap_or(1.0))?,
+        "celu" => x()?.celu(args.number("alpha")?.unwrap_or(1.0))?,
+        "prelu" => x()?.prelu(args.tensor("weight")?)?,
+        "hardtanh" => {
+            let (low, high) = (args.number("min_val")?, args.number("max_val")?);
+            x()?.hardtanh(low.unwrap_or(-1.0), high.unwrap_or(1.0))?
+        }
+        "softplus" => {
+            let (beta, threshold) = (args.number("beta")?, args.number("threshold")?);
+            x()?.softplus(beta.unwrap_or(1.0), threshold.unwrap_or(20.0))?
+        }
         "gelu" => match args.text("approximate")? {
             None | Some("none") => x()?.gelu()?,
-            _ => return Ok(None),
+            Some("tanh") => x()?.gelu_tanh()?,
+            Some(_) => return Ok(None),
         },
+        "glu" => x()?.glu(args.int("dim")?.unwrap_or(-1))?,
         _ => return Ok(None),
+    })
+}
+
+/// A bound of clamp: a tensor or a number.
+fn bound<'a>(args: &'a Args, name: &str) -> kiln::Result<Option<Operand<'a>>> {
+    Ok(match args.maybe(name) {
+        Some(tensor) => Some(tensor.into()),
+        None => args.number(name)?.map(Operand::from),
     })
 }
 
 fn unary(op: &str) -> Option<fn(&Tensor) -> kiln::Result<Tensor>> {
     Some(match op {
         "exp" => Tensor::exp,
+        "expm1" => Tensor::expm1,
         "log" => Tensor::log,
+        "log1p" => Tensor::log1p,
         "sqrt" => Tensor::sqrt,
         "rsqrt" => Tensor::rsqrt,
         "sin" => Tensor::sin,
         "cos" => Tensor::cos,
+        "tan" => Tensor::tan,
+        "atan" => Tensor::atan,
         "tanh" => Tensor::tanh,
         "erf" => Tensor::erf,
         "abs" => Tensor::abs,
@@ -72,6 +103,7 @@ fn unary(op: &str) -> Option<fn(&Tensor) -> kiln::Result<Tensor>> {
         "floor" => Tensor::floor,
         "ceil" => Tensor::ceil,
         "round" => Tensor::round,
+        "trunc" => Tensor::trunc,
         "reciprocal" => Tensor::reciprocal,
         "neg" => Tensor::neg,
         "square" => Tensor::square,
@@ -82,6 +114,13 @@ fn unary(op: &str) -> Option<fn(&Tensor) -> kiln::Result<Tensor>> {
         "relu" => Tensor::relu,
         "sigmoid" => Tensor::sigmoid,
         "silu" => Tensor::silu,
+        "relu6" => Tensor::relu6,
+        "selu" => Tensor::selu,
+        "mish" => Tensor::mish,
+        "softsign" => Tensor::softsign,
+        "hardsigmoid" => Tensor::hardsigmoid,
+        "hardswish" => Tensor::hardswish,
+        "logsigmoid" => Tensor::logsigmoid,
         _ => return None,
     })
 }
