@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     let inputs = Tensor::arange(-1.0, 1.0, 0.1, &engine)?.reshape([INFER, 1])?;
     let targets = inputs.mul(3.0)?.sub(0.5)?;
     for step in 0..=60 {
-        let loss = loss::mse_loss(&layer.forward(&inputs)?, &targets)?;
+        let loss = loss::mse_loss(&layer.forward(&inputs)?, &targets, loss::Reduction::Mean)?;
         optimizer.step(loss.backward()?)?;
         if step % 20 == 0 {
             println!("step {step:2}: loss {:.6}", loss.item()?);

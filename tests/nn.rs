@@ -3,7 +3,8 @@
 use kiln::io::StateDict;
 use kiln::nn::{
     AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Dropout, Fan, Flatten, GELU, Init, LeakyReLU, Linear,
-    MaxPool2d, Module, Param, Params, ReLU, Sequential, SiLU, Sigmoid, Tanh, cross_entropy, mse_loss,
+    MaxPool2d, Module, Param, Params, ReLU, Reduction, Sequential, SiLU, Sigmoid, Tanh, cross_entropy,
+    mse_loss,
 };
 use kiln::ops::{Conv2dOptions, Pool2dOptions};
 use kiln::{Engine, Error, IntoShape, Result, Tensor, no_grad};
@@ -351,11 +352,11 @@ fn cross_entropy_and_its_mistakes() -> Result<()> {
 fn mean_squared_error() -> Result<()> {
     let params = fresh();
     let (x, y) = (tensor(&[1.0, 2.0, 4.0], 3, &params).variable()?, tensor(&[1.0, 0.0, 1.0], 3, &params));
-    let loss = mse_loss(&x, &y)?;
+    let loss = mse_loss(&x, &y, Reduction::Mean)?;
     assert_close(&[loss.item()? as f32], &[13.0 / 3.0], 1e-6);
     assert_close(&loss.backward()?.get(&x).unwrap().to_vec::<f32>()?, &[0.0, 4.0 / 3.0, 2.0], 1e-6);
-    assert_refused(mse_loss(&x, &y.reshape([3, 1])?), "[3] and [3, 1]");
-    assert_refused(mse_loss(&tensor(&[], 0, &params), &tensor(&[], 0, &params)), "empty");
+    assert_refused(mse_loss(&x, &y.reshape([3, 1])?, Reduction::Mean), "[3] and [3, 1]");
+    assert_refused(mse_loss(&tensor(&[], 0, &params), &tensor(&[], 0, &params), Reduction::Mean), "empty");
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub use conv::Conv2d;
 pub use dropout::Dropout;
 pub use init::{Fan, Init};
 pub use linear::Linear;
-pub use loss::{cross_entropy, mse_loss};
+pub use loss::{Reduction, cross_entropy, mse_loss};
 pub use norm::BatchNorm2d;
 pub use params::{Param, Params};
 pub(crate) use params::{from_host, to_host};

@@ -315,8 +315,21 @@ impl Tensor {
     /// Checks that every index lies in `0..size`, as far as that is known without waiting for the
     /// device: always for tensors that came from the host. Kernels check the others.
     pub(crate) fn check_indices(&self, op: &'static str, what: &str, size: usize) -> Result<()> {
-        let inside = |value: i32| (0..size as i64).contains(&i64::from(value));
+        self.check_indices_but(op, what, size, None)
+    }
+
+    /// As [`check_indices`](Tensor::check_indices), where one more value is allowed.
+    pub(crate) fn check_indices_but(
+        &self,
+        op: &'static str,
+        what: &str,
+        size: usize,
+        allowed: Option<i32>,
+    ) -> Result<()> {
+        let inside = |value: i32| (0..size as i64).contains(&i64::from(value)) || Some(value) == allowed;
         let Some((least, greatest)) = self.node.range else { return Ok(()) };
+        // What lies between an allowed value and the indices is left to the kernels: looking would mean
+        // to wait for the device.
         if self.elements() == 0 || (inside(least) && inside(greatest)) {
             return Ok(());
         }
