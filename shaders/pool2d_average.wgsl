@@ -10,6 +10,8 @@ struct Params {
     count: u32,
     // Whether padding counts in the divisor.
     include: u32,
+    // What to divide by instead, for height and width; 0 to count.
+    divisor: vec2<u32>,
     input: vec2<u32>,
     output: vec2<u32>,
     kernel: vec2<u32>,
@@ -40,6 +42,9 @@ fn range(o: u32, d: u32) -> Range {
     let last = min(first + params.kernel[d], size + 2u * padding);
     let start = max(first, padding) - padding;
     let end = min(last - padding, size);
+    if params.divisor.x != 0u {
+        return Range(start, end, params.divisor[d]);
+    }
     return Range(start, end, select(end - start, last - first, params.include != 0u));
 }
 

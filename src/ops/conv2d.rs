@@ -224,6 +224,18 @@ impl Op for Conv2d {
     }
 }
 
+/// The transpose of the convolution of images of shape `input`, applied to `output`: the gradient with
+/// respect to those images where `output` is the upstream one.
+pub(super) fn transposed(
+    input: &Shape,
+    weight: &Tensor,
+    output: &Tensor,
+    options: &Conv2dOptions,
+) -> Result<Tensor> {
+    let sizes = Sizes::new(input, weight.shape(), options)?;
+    Tensor::apply(Conv2d { of: Role::Input, sizes }, &[weight, output])
+}
+
 impl Tensor {
     /// Convolves images `[N, C, H, W]` with a weight `[O, C / groups, KH, KW]` (in the sense of deep
     /// learning: the window is not flipped) and adds a bias `[O]`: `[N, O, OH, OW]` with

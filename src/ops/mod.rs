@@ -1,16 +1,22 @@
 //! The operations: one file each, with its shape rule, CPU kernel, GPU plan, gradient and the
 //! tensor methods that record it. The WGSL is in `shaders/` under the same name.
 
+mod attention;
 mod broadcast;
 mod concat;
 pub(crate) mod constant;
+mod conv;
 mod conv2d;
+mod einsum;
 pub mod elementwise;
 pub(crate) mod fused;
 mod gather;
+mod linear;
 mod matmul;
+mod norm;
 mod pad;
 mod permute;
+mod pool1d;
 mod pool2d;
 pub mod random;
 mod reduce;
@@ -18,5 +24,9 @@ mod reshape;
 mod slice;
 mod softmax;
 
+pub use attention::AttentionOptions;
+pub use conv::{Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
 pub use conv2d::Conv2dOptions;
+pub use norm::BatchStatistics;
+pub use pool1d::Pool1dOptions;
 pub use pool2d::Pool2dOptions;

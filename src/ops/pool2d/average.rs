@@ -1,7 +1,7 @@
 //! The mean of each window. Windows are products of a range of rows and one of columns, so one op
 //! does fixed and adaptive pooling, and its transpose.
 
-use super::{Pool2dOptions, SHARE, check_images, resized};
+use super::{LIMIT, Pool2dOptions, SHARE, check_images, resized};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::{Error, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
@@ -47,7 +47,13 @@ impl AveragePool {
                 let (pad, first) = (options.padding[d], o * options.stride[d]);
                 let last = (first + options.kernel[d]).min(size + 2 * pad);
                 let (start, end) = (first.saturating_sub(pad), (last - pad).min(size));
-                let divisor = if options.count_include_pad { last - first } else { end - start };
+                let divisor = match options.divisor {
+                    // The height's share is the whole divisor.
+                    Some(divisor) if d == 0 => divisor,
+                    Some(_) => 1,
+                    None if options.count_include_pad => last - first,
+                    None => end - start,
+                };
                 Range { start, end, weight: 1.0 / divisor as f32 }
             }
         };
@@ -137,6 +143,7 @@ impl Op for AveragePool {
         }
         let pairs = [self.input, self.output, options.kernel, options.stride, options.padding];
         let mut params = vec![output.elements() as u32, u32::from(options.count_include_pad)];
+        params.extend([options.divisor.unwrap_or(0) as u32, 1]);
         params.extend(pairs.as_flattened().iter().map(|&size| size as u32));
         Some(Plan::one(Kernel {
             shader: Shader::file("pool2d_average", include_str!("../../../shaders/pool2d_average.wgsl")),
@@ -168,6 +175,10 @@ impl Tensor {
         if options.dilation != [1, 1] {
             return Err(Error::op("avg_pool2d", format!("has no dilation, not {:?}", options.dilation)));
         }
+        if options.divisor.is_some_and(|divisor| !(1..=LIMIT).contains(&divisor)) {
+            let message = format!("divisor {:?} is not from 1 to {LIMIT}", options.divisor);
+            return Err(Error::op("avg_pool2d", message));
+        }
         let output = options.sizes("avg_pool2d", self.shape())?;
         let windows = Windows::Fixed(options);
         let input = [self.dims()[2], self.dims()[3]];
@@ -189,5 +200,23 @@ impl Tensor {
             return self.mean([2, 3], true);
         }
         Tensor::apply(AveragePool { windows: Windows::Adaptive, input, output, spread: false }, &[self])
+    }
+
+    /// The `p`-norm of each window of images `[N, C, H, W]`, PyTorch's `lp_pool2d`: the `p`-th root of
+    /// the sum of `x^p`, zero where that sum is negative. Padding, dilation and the choices for a
+    /// mean's divisor have no meaning here and are an error; so is a `p` that is not above 0.
+    pub fn lp_pool2d(&self, p: f64, options: Pool2dOptions) -> Result<Tensor> {
+        const NAME: &str = "lp_pool2d";
+        let Pool2dOptions { kernel, stride, ceil_mode, .. } = options;
+        let plain = Pool2dOptions { kernel, stride, ceil_mode, ..Pool2dOptions::new(1) };
+        if options != plain || p.is_nan() || p <= 0.0 {
+            return Err(Error::op(NAME, format!("is not defined for p = {p} and {options:?}")));
+        }
+        let powers = if p == 2.0 { self.square()? } else { self.pow(p)? };
+        let sums = powers.avg_pool2d(plain)?.mul((kernel[0] * kernel[1]) as f64)?;
+        if p == 2.0 {
+            return sums.sqrt();
+        }
+        sums.relu()?.pow(1.0 / p)
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{Pool2dOptions, SHARE, check_images, resized};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
-use crate::{Error, Op, Output, Result, Spec, Tensor, View};
+use crate::{DType, Error, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
 use std::iter::zip;
 
@@ -78,8 +78,9 @@ impl Op for MaxPool {
         let size = |[height, width]: [usize; 2]| height * width;
         let (input, pooled) = (size(plane.input), size(plane.output));
         let (from, to) = if self.part == Part::Spread { (pooled, input) } else { (input, pooled) };
-        let halves = Pool2dOptions { ceil_mode: false, count_include_pad: true, ..self.options };
-        let halves = halves == Pool2dOptions::new(2) && plane.output == plane.input.map(|size| size / 2);
+        let Pool2dOptions { kernel, stride, padding, dilation, .. } = self.options;
+        let halves = (kernel, stride, padding, dilation) == ([2; 2], [2; 2], [0; 2], [1; 2])
+            && plane.output == plane.input.map(|size| size / 2);
         output
             .slice::<f32>()
             .par_chunks_mut(to)
@@ -254,5 +255,20 @@ impl Tensor {
     /// ```
     pub fn max_pool2d(&self, options: Pool2dOptions) -> Result<Tensor> {
         Tensor::apply(MaxPool { part: Part::Forward, options }, &[self])
+    }
+
+    /// As [`max_pool2d`](Tensor::max_pool2d), and where in its plane each greatest element stands,
+    /// counted row by row: `I32` of the output's shape, what PyTorch calls `return_indices`.
+    pub fn max_pool2d_with_indices(&self, options: Pool2dOptions) -> Result<(Tensor, Tensor)> {
+        let values = self.max_pool2d(options)?;
+        // Rows and columns apart: a float counts a large plane's elements no longer one by one.
+        let place = |axis: isize| {
+            let count = Tensor::arange(0.0, self.size(axis)? as f64, 1.0, self.engine())?;
+            let count = if axis == -2 { count.unsqueeze(1)? } else { count };
+            let op = MaxPool { part: Part::Pick, options };
+            Tensor::apply(op, &[&self.detach(), &count.broadcast_to(self.shape())?])?.cast(DType::I32)
+        };
+        let indices = place(-2)?.mul(self.dims()[3] as f64)?.add(&place(-1)?)?;
+        Ok((values, indices))
     }
 }

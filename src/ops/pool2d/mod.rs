@@ -1,5 +1,6 @@
 //! Pooling over windows of images `[N, C, H, W]`, with PyTorch's rules.
 
+mod adaptive_max;
 mod average;
 mod max;
 
@@ -27,6 +28,8 @@ pub struct Pool2dOptions {
     pub ceil_mode: bool,
     /// Whether a mean divides by the padding in its window too.
     pub count_include_pad: bool,
+    /// What a mean divides by instead of counting; not 0.
+    pub divisor: Option<usize>,
 }
 
 impl Pool2dOptions {
@@ -39,6 +42,7 @@ impl Pool2dOptions {
             dilation: [1; 2],
             ceil_mode: false,
             count_include_pad: true,
+            divisor: None,
         }
     }
 
