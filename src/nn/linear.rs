@@ -30,10 +30,7 @@ impl Linear {
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.weight.get().t()?)?;
-        match &self.bias {
-            Some(bias) => y.add(&bias.get()),
-            None => Ok(y),
-        }
+        let bias = self.bias.as_ref().map(Param::get);
+        x.linear(&self.weight.get(), bias.as_ref())
     }
 }

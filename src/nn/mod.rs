@@ -18,27 +18,35 @@
 //! ```
 
 mod activation;
+mod attention;
 mod conv;
 mod dropout;
+mod embedding;
 mod init;
 mod linear;
 pub mod loss;
 mod norm;
 mod params;
 mod pool;
+pub mod recurrent;
 mod sequential;
+mod transformer;
 
 pub use activation::{GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Tanh};
+pub use attention::MultiheadAttention;
 pub use conv::Conv2d;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use init::{Fan, Init};
 pub use linear::Linear;
 pub use loss::{Reduction, cross_entropy, mse_loss};
-pub use norm::BatchNorm2d;
+pub use norm::{BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm, RMSNorm};
 pub use params::{Param, Params};
 pub(crate) use params::{from_host, to_host};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
+pub use recurrent::{GRU, LSTM, RNN};
 pub use sequential::{Flatten, Sequential};
+pub use transformer::{TransformerEncoderLayer, TransformerOptions};
 
 use crate::{Result, Tensor};
 

@@ -1,0 +1,42 @@
+//! Vectors for numbered things, such as the words of a vocabulary.
+
+use super::{Init, Module, Param, Params};
+use crate::{DType, Error, Result, Tensor};
+use std::borrow::Borrow;
+
+/// A row of a table for each index: `I32` `[...]` to `[..., size]`.
+///
+/// ```
+/// use kiln::nn::{Embedding, Module, Params};
+/// use kiln::{Engine, Tensor};
+/// let params = Params::new(&Engine::cpu(), 0);
+/// let words = Embedding::new(&params / "embed", 40, 32)?;
+/// let tokens = Tensor::from_slice(&[3, 1, 39, 0], [2, 2], params.engine())?;
+/// assert_eq!(words.forward(&tokens)?.dims(), [2, 2, 32]);
+/// # Ok::<(), kiln::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    /// `[count, size]`.
+    pub weight: Param,
+}
+
+impl Embedding {
+    /// A table of `count` vectors of `size` elements, normally distributed at first as in PyTorch. An
+    /// error where the path is taken.
+    pub fn new(params: impl Borrow<Params>, count: usize, size: usize) -> Result<Embedding> {
+        let init = Init::Normal { mean: 0.0, std: 1.0 };
+        Ok(Embedding { weight: params.borrow().parameter("weight", [count, size], init)? })
+    }
+}
+
+impl Module for Embedding {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.dtype() != DType::I32 {
+            return Err(Error::op("Embedding", format!("expected i32 indices, got {}", x.dtype())));
+        }
+        let weight = self.weight.get();
+        let rows = weight.index_select(0, &x.reshape(x.elements())?)?;
+        rows.reshape([x.dims(), &weight.dims()[1..]].concat())
+    }
+}
