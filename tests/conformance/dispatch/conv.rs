@@ -1,47 +1,138 @@
 //! Convolutions and pooling.
 
-use super::{Args, Outputs, one};
-use kiln::ops::{Conv2dOptions, Pool2dOptions};
+use super::{Args, Outputs};
+use kiln::ops::{
+    Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions,
+    Pool1dOptions, Pool2dOptions,
+};
+use kiln::{Result, Tensor};
 
 pub fn run(op: &str, args: &Args) -> Outputs {
-    let x = || args.tensor("input");
-    let images = || Ok::<_, kiln::Error>(x()?.rank() == 4);
-    one(match op {
-        "conv2d" if images()? => {
-            if args.value("padding").is_some_and(|padding| padding.is_string()) {
-                return Ok(None);
-            }
-            let options = Conv2dOptions {
-                stride: args.sizes("stride", 1)?,
-                padding: args.sizes("padding", 0)?,
-                dilation: args.sizes("dilation", 1)?,
-                groups: args.sizes::<1>("groups", 1)?[0],
-            };
-            x()?.conv2d(args.tensor("weight")?, args.maybe("bias"), options)?
-        }
-        "max_pool2d" if images()? && !args.flag("return_indices")? => x()?.max_pool2d(pooling(args)?)?,
-        "avg_pool2d" if images()? => {
-            if args.value("divisor_override").is_some() {
-                return Ok(None);
-            }
-            let mut options = pooling(args)?;
-            options.count_include_pad = args.value("count_include_pad").is_none_or(|v| v == true);
-            x()?.avg_pool2d(options)?
-        }
-        "adaptive_avg_pool2d" if images()? => x()?.adaptive_avg_pool2d(args.sizes("output_size", 1)?)?,
-        _ => return Ok(None),
-    })
+    // PyTorch names a function by its number of dimensions, to which batch and channels come.
+    let Some(dims) = op.strip_suffix('d').and_then(|op| op.chars().last()).and_then(|c| c.to_digit(10))
+    else {
+        return Ok(None);
+    };
+    let x = args.tensor("input")?;
+    let outputs = if op.starts_with("conv") { convolution } else { pooling };
+    // Kiln takes batches: a sample alone is a batch of one.
+    if x.rank() == dims as usize + 1 {
+        let Some(batches) = outputs(op, &x.unsqueeze(0)?, args)? else { return Ok(None) };
+        return batches.iter().map(|batch| batch.squeeze(0)).collect::<Result<_>>().map(Some);
+    }
+    outputs(op, x, args)
 }
 
-fn pooling(args: &Args) -> kiln::Result<Pool2dOptions> {
+fn convolution(op: &str, x: &Tensor, args: &Args) -> Outputs {
+    let weight = args.tensor("weight")?;
+    let bias = args.maybe("bias");
+    let groups = args.sizes::<1>("groups", 1)?[0];
+    let padding = args.value("padding").and_then(|padding| padding.as_str());
+    let plain = padding.is_none() || padding == Some("valid");
+    let output = match op {
+        "conv1d" if plain => {
+            let [stride] = args.sizes("stride", 1)?;
+            let [padding] = explicit(args)?;
+            let [dilation] = args.sizes("dilation", 1)?;
+            x.conv1d(weight, bias, Conv1dOptions { stride, padding, dilation, groups })?
+        }
+        "conv2d" if plain => {
+            let (stride, padding) = (args.sizes("stride", 1)?, explicit(args)?);
+            let dilation = args.sizes("dilation", 1)?;
+            x.conv2d(weight, bias, Conv2dOptions { stride, padding, dilation, groups })?
+        }
+        "conv3d" if plain => {
+            let (stride, padding) = (args.sizes("stride", 1)?, explicit(args)?);
+            let dilation = args.sizes("dilation", 1)?;
+            x.conv3d(weight, bias, Conv3dOptions { stride, padding, dilation, groups })?
+        }
+        _ if padding == Some("same") && args.sizes::<1>("stride", 1)? != [1] => return Ok(None),
+        "conv1d" => x.conv1d_same(weight, bias, args.sizes::<1>("dilation", 1)?[0], groups)?,
+        "conv2d" => x.conv2d_same(weight, bias, args.sizes("dilation", 1)?, groups)?,
+        "conv3d" => x.conv3d_same(weight, bias, args.sizes("dilation", 1)?, groups)?,
+        "conv_transpose1d" => {
+            let [stride] = args.sizes("stride", 1)?;
+            let [padding] = args.sizes("padding", 0)?;
+            let [output_padding] = args.sizes("output_padding", 0)?;
+            let [dilation] = args.sizes("dilation", 1)?;
+            let options = ConvTranspose1dOptions { stride, padding, output_padding, dilation, groups };
+            x.conv_transpose1d(weight, bias, options)?
+        }
+        "conv_transpose2d" => {
+            let options = ConvTranspose2dOptions {
+                stride: args.sizes("stride", 1)?,
+                padding: args.sizes("padding", 0)?,
+                output_padding: args.sizes("output_padding", 0)?,
+                dilation: args.sizes("dilation", 1)?,
+                groups,
+            };
+            x.conv_transpose2d(weight, bias, options)?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(vec![output]))
+}
+
+/// The padding in numbers: none where it is called valid.
+fn explicit<const N: usize>(args: &Args) -> Result<[usize; N]> {
+    if args.value("padding").is_some_and(|padding| padding.is_string()) {
+        return Ok([0; N]);
+    }
+    args.sizes("padding", 0)
+}
+
+fn pooling(op: &str, x: &Tensor, args: &Args) -> Outputs {
+    let pair = |(values, indices): (Tensor, Tensor)| Ok(Some(vec![values, indices]));
+    let output = match op {
+        "max_pool1d" if args.flag("return_indices")? => {
+            return pair(x.max_pool1d_with_indices(windows1d(args)?)?);
+        }
+        "max_pool2d" if args.flag("return_indices")? => {
+            return pair(x.max_pool2d_with_indices(windows2d(args)?)?);
+        }
+        "max_pool1d" => x.max_pool1d(windows1d(args)?)?,
+        "max_pool2d" => x.max_pool2d(windows2d(args)?)?,
+        "avg_pool1d" => x.avg_pool1d(windows1d(args)?)?,
+        "avg_pool2d" => {
+            let divisor = args.int("divisor_override")?.map(|divisor| divisor as usize);
+            x.avg_pool2d(Pool2dOptions { divisor, ..windows2d(args)? })?
+        }
+        "lp_pool2d" => {
+            let Some(norm) = args.number("norm_type")? else { return Ok(None) };
+            x.lp_pool2d(norm, windows2d(args)?)?
+        }
+        "adaptive_avg_pool1d" => x.adaptive_avg_pool1d(args.sizes::<1>("output_size", 1)?[0])?,
+        "adaptive_avg_pool2d" => x.adaptive_avg_pool2d(args.sizes("output_size", 1)?)?,
+        "adaptive_max_pool1d" => x.adaptive_max_pool1d(args.sizes::<1>("output_size", 1)?[0])?,
+        "adaptive_max_pool2d" => x.adaptive_max_pool2d(args.sizes("output_size", 1)?)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(vec![output]))
+}
+
+fn windows2d(args: &Args) -> Result<Pool2dOptions> {
     let kernel = args.sizes("kernel_size", 1)?;
-    let stride = if args.value("stride").is_some() { args.sizes("stride", 1)? } else { kernel };
+    let stride = if args.ints("stride")?.is_some() { args.sizes("stride", 1)? } else { kernel };
     Ok(Pool2dOptions {
         kernel,
         stride,
         padding: args.sizes("padding", 0)?,
         dilation: args.sizes("dilation", 1)?,
         ceil_mode: args.flag("ceil_mode")?,
-        ..Pool2dOptions::new(1)
+        count_include_pad: args.value("count_include_pad").is_none_or(|v| v == true),
+        divisor: None,
+    })
+}
+
+fn windows1d(args: &Args) -> Result<Pool1dOptions> {
+    let [kernel] = args.sizes("kernel_size", 1)?;
+    let [stride] = if args.ints("stride")?.is_some() { args.sizes("stride", 1)? } else { [kernel] };
+    Ok(Pool1dOptions {
+        kernel,
+        stride,
+        padding: args.sizes::<1>("padding", 0)?[0],
+        dilation: args.sizes::<1>("dilation", 1)?[0],
+        ceil_mode: args.flag("ceil_mode")?,
+        count_include_pad: args.value("count_include_pad").is_none_or(|v| v == true),
     })
 }
