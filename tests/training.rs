@@ -6,7 +6,11 @@
 
 use kiln::data::Batch;
 use kiln::io::{HostTensor, StateDict};
-use kiln::nn::{BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, Params, Sequential, cross_entropy};
+use kiln::nn::recurrent::RecurrentOptions;
+use kiln::nn::{
+    BatchNorm2d, Conv2d, Embedding, Init, LSTM, Linear, MaxPool2d, Module, Params, Sequential,
+    TransformerEncoderLayer, TransformerOptions, cross_entropy,
+};
 use kiln::ops::{Conv2dOptions, Pool2dOptions};
 use kiln::optim::{Adam, AdamOptions, AdamW, Optimizer, Sgd, SgdOptions};
 use kiln::{DType, Engine, Result, Tensor};
@@ -26,6 +30,10 @@ struct Run {
     name: String,
     model: String,
     bn: Option<Norm>,
+    heads: Option<usize>,
+    activation: Option<String>,
+    #[serde(default)]
+    norm_first: bool,
     optimizer: OptimizerOf,
     data: String,
     tensors: String,
@@ -85,7 +93,7 @@ fn main() -> ExitCode {
         let engine = Engine::new(device);
         for run in &runs.runs {
             let absent = engine.is_err() && !required;
-            let known = matches!(run.model.as_str(), "cnn" | "resnet");
+            let known = matches!(run.model.as_str(), "cnn" | "resnet" | "lstm" | "encoder");
             let (run, folder) = (run.clone(), folder.clone());
             let engine = engine.as_ref().map(Engine::clone).map_err(ToString::to_string);
             let name = format!("{}::{device}", run.name);
@@ -180,10 +188,11 @@ fn batch(data: &StateDict, step: usize) -> Result<Batch> {
     let (input, target) = (&data.tensors["input"], &data.tensors["target"]);
     let (size, samples): (usize, usize) = (input.shape[1..].iter().product(), target.shape[1]);
     let inputs = match input.dtype {
-        // Bytes, which stand for 0 to 1.
+        // Bytes of images, which stand for 0 to 1, or tokens.
         DType::I32 => {
-            let bytes = &input.to_vec::<i32>()?[step * size..][..size];
-            bytes.iter().map(|&byte| byte as f32 / 255.0).collect()
+            let scale = if input.shape.len() > 3 { 255.0 } else { 1.0 };
+            let numbers = &input.to_vec::<i32>()?[step * size..][..size];
+            numbers.iter().map(|&number| number as f32 / scale).collect()
         }
         _ => input.to_vec::<f32>()?[step * size..][..size].to_vec(),
     };
@@ -219,6 +228,8 @@ fn network(run: &Run, params: &Params) -> Result<Box<dyn Module>, Failed> {
     Ok(match run.model.as_str() {
         "cnn" => Box::new(cnn(params)?),
         "resnet" => Box::new(ResNet::new(params, run.bn.ok_or("the run does not describe `bn`")?)?),
+        "lstm" => Box::new(lstm(params)?),
+        "encoder" => Box::new(encoder(params, run)?),
         other => return Err(format!("there is no network {other:?}").into()),
     })
 }
@@ -240,6 +251,36 @@ fn cnn(params: &Params) -> Result<Sequential> {
         .add(Linear::new(params / "fc1", 3136, 128)?)
         .add(Tensor::relu)
         .add(Linear::new(params / "fc2", 128, 10)?))
+}
+
+fn lstm(params: &Params) -> Result<Sequential> {
+    let options = RecurrentOptions { batch_first: true, ..Default::default() };
+    Ok(Sequential::new()
+        .add(LSTM::new(params / "lstm", 8, 32, options)?)
+        .add(|x: &Tensor| x.select(1, x.dims()[1] - 1))
+        .add(Linear::new(params / "fc", 32, 5)?))
+}
+
+fn encoder(params: &Params, run: &Run) -> Result<Sequential, Failed> {
+    let options = TransformerOptions {
+        feedforward: 64,
+        dropout: 0.0,
+        activation: match run.activation.as_deref() {
+            Some("relu") => Tensor::relu,
+            Some("gelu") => Tensor::gelu,
+            other => return Err(format!("there is no activation {other:?}").into()),
+        },
+        norm_first: run.norm_first,
+        ..TransformerOptions::new(32, run.heads.ok_or("the run does not give `heads`")?)
+    };
+    let position = params.parameter("position", [12, 32], Init::Zeros)?;
+    Ok(Sequential::new()
+        .add(|x: &Tensor| x.cast(DType::I32))
+        .add(Embedding::new(params / "embed", 40, 32)?)
+        .add(move |x: &Tensor| x.add(&position.get()))
+        .add(TransformerEncoderLayer::new(params / "encoder", options)?)
+        .add(|x: &Tensor| x.mean(1, false))
+        .add(Linear::new(params / "fc", 32, 6)?))
 }
 
 fn norm(params: Params, channels: usize, norm: Norm) -> Result<BatchNorm2d> {
