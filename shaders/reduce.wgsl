@@ -10,7 +10,7 @@ alias T = f32;
 alias R = f32;
 // Whether T is f32, which has NaN.
 const FLOAT: bool = true;
-// 0: sum, 1: maximum, 2: minimum.
+// 0: sum, 1: maximum, 2: minimum, 3: product.
 const KIND: u32 = 0u;
 // Whether the result is the position of the element instead of its value.
 const POSITION: bool = false;
@@ -43,6 +43,7 @@ fn is_nan(a: T) -> bool {
 
 fn join(a: T, b: T) -> T {
     if KIND == 0u { return a + b; }
+    if KIND == 3u { return a * b; }
     if is_nan(a) { return a; }
     if is_nan(b) { return b; }
     if KIND == 1u { return max(a, b); }

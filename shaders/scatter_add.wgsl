@@ -3,6 +3,8 @@
 // import: common
 
 alias T = f32;
+// Whether an element takes the place of those before it, instead of being added.
+const REPLACE: bool = false;
 
 struct Params {
     count: u32,
@@ -51,7 +53,8 @@ fn main(
     var sum = T(0);
     for (var k = 0u; k < params.length; k++) {
         if index[at + k * params.index_step] == own {
-            sum += source[place + k * params.source_step];
+            let element = source[place + k * params.source_step];
+            sum = select(sum + element, element, REPLACE);
         }
     }
     result[i] = sum;

@@ -259,6 +259,25 @@ impl Layout {
         sliced
     }
 
+    /// Dimension `axis` as two: `size` elements of a window that lie `dilation` apart, and `count`
+    /// windows that start `stride` apart, all within the dimension. Elements show up in every window
+    /// that holds them. `None` above [`MAX_RANK`] dimensions or the number of elements of a [`Shape`].
+    pub fn windows(
+        &self,
+        axis: usize,
+        (size, dilation): (usize, usize),
+        (count, stride): (usize, usize),
+    ) -> Option<Layout> {
+        let dims = [&self.shape[..axis], &[size, count], &self.shape[axis + 1..]].concat();
+        let shape = Shape::new(&dims).ok()?;
+        let mut strides = [0; MAX_RANK];
+        let step = self.strides[axis];
+        let own = [step * dilation as isize, step * stride as isize];
+        let all = [&self.strides()[..axis], &own, &self.strides()[axis + 1..]].concat();
+        strides[..all.len()].copy_from_slice(&all);
+        Some(Layout { shape, strides, offset: self.offset })
+    }
+
     /// The same elements under another shape of as many, without moving them; `None` when the
     /// strides do not allow it.
     pub fn reshape(&self, shape: Shape) -> Option<Layout> {

@@ -27,6 +27,8 @@ struct Scatter {
     axis: usize,
     /// The output's size along the axis.
     size: usize,
+    /// Whether an element replaces what was there before it, instead of being added.
+    replace: bool,
 }
 
 /// A tensor with one element along the axis: the start of each of its lines.
@@ -127,7 +129,7 @@ impl Op for Gather {
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let op = Scatter { axis: self.axis, size: inputs[0].dims()[self.axis] };
+        let op = Scatter { axis: self.axis, size: inputs[0].dims()[self.axis], replace: false };
         Ok(vec![Some(Tensor::apply(op, &[&inputs[1], upstream])?), None])
     }
 }
@@ -199,7 +201,12 @@ impl Op for Scatter {
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let mut dims = inputs[0].shape().to_vec();
         dims[self.axis] = self.size;
-        if !matches!(inputs[1].dtype, DType::F32 | DType::I32) {
+        // Places are replaced, see `scatter`; values never.
+        let fits = match inputs[1].dtype {
+            DType::F32 => !self.replace,
+            dtype => dtype == DType::I32,
+        };
+        if !fits {
             return Err(Error::op("scatter_add", format!("is not defined for {}", inputs[1].dtype)));
         }
         Ok(Spec::new(inputs[1].dtype, Shape::new(&dims)?))
@@ -216,6 +223,7 @@ impl Op for Scatter {
 
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
         match output.spec.dtype {
+            DType::I32 if self.replace => self.add::<i32>(inputs, output, |_, last| last),
             DType::I32 => self.add::<i32>(inputs, output, i32::wrapping_add),
             _ => self.add::<f32>(inputs, output, |a, b| a + b),
         }
@@ -242,7 +250,7 @@ impl Op for Scatter {
         let element = if output.dtype == DType::F32 { "f32" } else { "i32" };
         Some(Plan::one(Kernel {
             shader: Shader::file("scatter_add", include_str!("../../shaders/scatter_add.wgsl")),
-            constants: vec![("T", element.into())],
+            constants: vec![("T", element.into()), ("REPLACE", self.replace.to_string().into())],
             bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Output],
             params,
             groups: Kernel::fold(output.elements().div_ceil(256), caps),
@@ -308,12 +316,57 @@ impl Tensor {
         }
         let size = self.dims()[axis];
         index.check_indices("scatter_add", "index", size)?;
-        let mut sums = Tensor::apply(Scatter { axis, size }, &[index, &corner(source, index, None)?])?;
-        for d in 0..self.rank() {
-            let missing = self.dims()[d] - sums.dims()[d];
-            sums = sums.pad_axis(d as isize, 0, missing, 0, 0.0)?;
+        let sums =
+            Tensor::apply(Scatter { axis, size, replace: false }, &[index, &corner(source, index, None)?])?;
+        self.add(&sums.grown_to(self.shape())?)
+    }
+
+    /// Zeros added after each dimension, up to `shape`.
+    fn grown_to(&self, shape: &Shape) -> Result<Tensor> {
+        (0..self.rank()).try_fold(self.clone(), |grown, d| {
+            grown.pad_axis(d as isize, 0, shape[d] - self.dims()[d], 0, 0.0)
+        })
+    }
+
+    /// This tensor with elements of `source` put at `index` along a dimension: for dimension 0 of a
+    /// matrix `out[index[i][j]][j] = source[i][j]`. Where several meet at one place the last one in
+    /// the order of `index` stays, and it alone gets a gradient. Shapes, dtypes and errors as
+    /// [`scatter_add`](Tensor::scatter_add), but for elements of any dtype.
+    pub fn scatter(&self, dim: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
+        let axis = axis("scatter", dim, self.rank())?;
+        check_fit("scatter", index, source, "source", None)?;
+        if self.dtype() != source.dtype() {
+            let message = format!("the data is {}, the source {}", self.dtype(), source.dtype());
+            return Err(Error::op("scatter", message));
         }
-        self.add(&sums)
+        let last = self.last_positions(axis, index)?;
+        if index.elements() == 0 {
+            return Ok(self.clone());
+        }
+        let chosen = corner(source, index, None)?.gather(dim, &last.sub(1)?.maximum(0.0)?)?;
+        let shape = self.shape();
+        last.grown_to(shape)?.gt(0.0)?.where_(&chosen.grown_to(shape)?, self)
+    }
+
+    /// As [`scatter`](Tensor::scatter), with one value in all places.
+    pub fn scatter_value(&self, dim: isize, index: &Tensor, value: f64) -> Result<Tensor> {
+        let axis = axis("scatter", dim, self.rank())?;
+        let last = self.last_positions(axis, index)?;
+        self.masked_fill(&last.grown_to(self.shape())?.gt(0.0)?, value)
+    }
+
+    /// For each place along `axis` one more than the last position in `index` that names it, 0 where
+    /// none does; in the other dimensions of the size of `index`.
+    fn last_positions(&self, axis: usize, index: &Tensor) -> Result<Tensor> {
+        check_fit("scatter", index, self, "data", Some(axis))?;
+        let size = self.dims()[axis];
+        index.check_indices("scatter", "index", size)?;
+        let count = index.dims()[axis];
+        let mut dims = vec![1; index.rank()];
+        dims[axis] = count;
+        let positions: Vec<i32> = (1..=count as i32).collect();
+        let positions = Tensor::from_slice(&positions, dims, index.engine())?.broadcast_to(index.shape())?;
+        Tensor::apply(Scatter { axis, size, replace: true }, &[index, &positions])
     }
 
     /// The rows (columns, ...) of a dimension that an `I32` vector names, in its order, an index
@@ -339,5 +392,23 @@ impl Tensor {
         dims.copy_from_slice(self.dims());
         dims[axis] = index.elements();
         self.gather(dim, &index.broadcast_to(dims)?)
+    }
+
+    /// The rows of this table `[N, ...]` that an `I32` tensor of any shape names, PyTorch's
+    /// `embedding`: the result has the shape of `index`, then that of a row. The row `padding` gets no
+    /// gradient. Errors as [`gather`](Tensor::gather), or where the table is a scalar or has no row
+    /// `padding`.
+    pub fn embedding(&self, index: &Tensor, padding: Option<usize>) -> Result<Tensor> {
+        let rows = axis("embedding", 0, self.rank())?;
+        if let Some(row) = padding.filter(|&row| row >= self.dims()[rows]) {
+            let message = format!("padding row {row} is not in the table {}", self.shape());
+            return Err(Error::op("embedding", message));
+        }
+        let shape = [index.dims(), &self.dims()[1..]].concat();
+        let found = self.index_select(0, &index.reshape(index.elements())?)?.reshape(&shape)?;
+        let Some(row) = padding else { return Ok(found) };
+        let mut dims = index.dims().to_vec();
+        dims.resize(shape.len(), 1);
+        index.reshape(dims)?.eq(row as f64)?.where_(&found.detach(), &found)
     }
 }

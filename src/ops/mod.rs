@@ -2,6 +2,7 @@
 //! tensor methods that record it. The WGSL is in `shaders/` under the same name.
 
 mod attention;
+mod argsort;
 mod broadcast;
 mod concat;
 pub(crate) mod constant;
@@ -21,8 +22,11 @@ mod pool2d;
 pub mod random;
 mod reduce;
 mod reshape;
+mod scan;
 mod slice;
 mod softmax;
+mod statistics;
+mod windows;
 
 pub use attention::AttentionOptions;
 pub use conv::{Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
@@ -30,3 +34,4 @@ pub use conv2d::Conv2dOptions;
 pub use norm::BatchStatistics;
 pub use pool1d::Pool1dOptions;
 pub use pool2d::Pool2dOptions;
+pub use windows::UnfoldOptions;

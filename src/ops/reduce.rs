@@ -15,6 +15,7 @@ static OVER_SCRATCH: LazyLock<String> =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Sum,
+    Product,
     Max,
     Min,
     ArgMax,
@@ -51,6 +52,7 @@ impl Reduce {
     ) -> Kernel {
         let (kind, float, int) = match self.kind {
             Kind::Sum => ("0u", 0.0, 0),
+            Kind::Product => ("3u", 1.0, 1),
             Kind::Max | Kind::ArgMax => ("1u", f32::NEG_INFINITY, i32::MIN),
             Kind::Min | Kind::ArgMin => ("2u", f32::INFINITY, i32::MAX),
         };
@@ -83,6 +85,7 @@ impl Op for Reduce {
     fn name(&self) -> &'static str {
         match self.kind {
             Kind::Sum => "sum",
+            Kind::Product => "prod",
             Kind::Max => "max",
             Kind::Min => "min",
             Kind::ArgMax => "argmax",
@@ -94,10 +97,10 @@ impl Op for Reduce {
         let (dtype, shape) = (inputs[0].dtype, inputs[0].shape());
         let refuse = |message: String| Err(Error::op(self.name(), message));
         let index = self.is_position();
-        if dtype == DType::Bool || (index && dtype != DType::F32) {
+        if dtype == DType::Bool {
             return refuse(format!("is not defined for {dtype}; cast first"));
         }
-        if self.kind != Kind::Sum && shape[self.start..self.end].contains(&0) {
+        if !matches!(self.kind, Kind::Sum | Kind::Product) && shape[self.start..self.end].contains(&0) {
             return refuse(format!(
                 "has no value over no elements: dimensions {}..{} of shape {shape}",
                 self.start, self.end
@@ -116,12 +119,31 @@ impl Op for Reduce {
         match (inputs[0].spec.dtype, self.kind) {
             (DType::I32, Kind::Max) => fold(inputs[0].slice(), output.slice(), sizes, i32::MIN, i32::max),
             (DType::I32, Kind::Min) => fold(inputs[0].slice(), output.slice(), sizes, i32::MAX, i32::min),
-            (DType::I32, _) => fold(inputs[0].slice(), output.slice(), sizes, 0, i32::wrapping_add),
+            (DType::I32, Kind::Sum) => fold(inputs[0].slice(), output.slice(), sizes, 0, i32::wrapping_add),
+            (DType::I32, Kind::Product) => {
+                fold(inputs[0].slice(), output.slice(), sizes, 1, i32::wrapping_mul);
+            }
+            (DType::I32, Kind::ArgMax) => {
+                positions(inputs[0].slice::<i32>(), output.slice(), sizes, |a, b| a > b);
+            }
+            (DType::I32, Kind::ArgMin) => {
+                positions(inputs[0].slice::<i32>(), output.slice(), sizes, |a, b| a < b);
+            }
             (_, Kind::Sum) => fold(inputs[0].slice(), output.slice(), sizes, 0.0, |a: f32, b| a + b),
+            (_, Kind::Product) => fold(inputs[0].slice(), output.slice(), sizes, 1.0, |a: f32, b| a * b),
             (_, Kind::Max) => fold(inputs[0].slice(), output.slice(), sizes, f32::NEG_INFINITY, greater),
             (_, Kind::Min) => fold(inputs[0].slice(), output.slice(), sizes, f32::INFINITY, lesser),
-            (_, Kind::ArgMax) => positions(inputs[0].slice(), output.slice(), sizes, |a, b| a > b),
-            (_, Kind::ArgMin) => positions(inputs[0].slice(), output.slice(), sizes, |a, b| a < b),
+            // Nothing is better than NaN, and it is better than all but NaN.
+            (_, Kind::ArgMax) => {
+                positions(inputs[0].slice::<f32>(), output.slice(), sizes, |a, b| {
+                    a > b || (a.is_nan() && !b.is_nan())
+                });
+            }
+            (_, Kind::ArgMin) => {
+                positions(inputs[0].slice::<f32>(), output.slice(), sizes, |a, b| {
+                    a < b || (a.is_nan() && !b.is_nan())
+                });
+            }
         }
         Ok(())
     }
@@ -158,9 +180,17 @@ impl Op for Reduce {
             .enumerate()
             .map(|(i, &d)| if (self.start..self.end).contains(&i) { 1 } else { d })
             .collect();
+        let (outer, length, inner) = self.sizes(x.shape());
         let spread = |t: &Tensor| t.reshape(&kept)?.broadcast_to(x.shape());
         Ok(vec![match self.kind {
             Kind::Sum => Some(spread(upstream)?),
+            Kind::Product => {
+                // The product of what stands before an element and what stands after it: no
+                // division, so zeros in the run are as exact as anything else.
+                let run = x.reshape([outer, length, inner])?;
+                let others = run.exclusive_product(1, false)?.mul(&run.exclusive_product(1, true)?)?;
+                Some(spread(upstream)?.mul(&others.reshape(x.shape())?)?)
+            }
             Kind::Max | Kind::Min => {
                 // Equal elements share, as in PyTorch's amax.
                 let chosen = x.eq(&spread(output)?)?.cast(x.dtype())?;
@@ -294,19 +324,19 @@ pub(super) fn greatest(values: &[f32]) -> f32 {
     lanes(values, f32::NEG_INFINITY, greater)
 }
 
-/// The first position of the best element; NaN is best.
-fn positions(
-    input: &[f32],
+/// The first position of the best element.
+fn positions<T: Word>(
+    input: &[T],
     output: &mut [i32],
     (_, length, inner): (usize, usize, usize),
-    better: impl Fn(f32, f32) -> bool + Sync,
+    better: impl Fn(T, T) -> bool + Sync,
 ) {
     output.par_iter_mut().with_min_len(SHARE.div_ceil(length.max(1))).enumerate().for_each(|(at, out)| {
         let base = at / inner * length * inner + at % inner;
         let (mut best, mut position) = (input[base], 0);
         for step in 1..length {
             let value = input[base + step * inner];
-            if !best.is_nan() && (better(value, best) || value.is_nan()) {
+            if better(value, best) {
                 (best, position) = (value, step as i32);
             }
         }
@@ -345,7 +375,8 @@ impl Tensor {
         self.reduce(Kind::Sum, axes.into_axes("sum", self.rank())?, keepdim)
     }
 
-    fn check_float(&self, op: &'static str) -> Result<()> {
+    /// An error that names `op` unless the dtype is a float.
+    pub(super) fn check_float(&self, op: &'static str) -> Result<()> {
         if self.dtype().is_float() {
             return Ok(());
         }
@@ -384,13 +415,37 @@ impl Tensor {
         self.reduce(Kind::Min, axes.into_axes("min", self.rank())?, keepdim)
     }
 
-    /// The position of the greatest element along an axis, the first of equal ones, as `I32`.
-    pub fn argmax(&self, axis: isize, keepdim: bool) -> Result<Tensor> {
-        self.reduce(Kind::ArgMax, axis.into_axes("argmax", self.rank())?, keepdim)
+    /// The product over axes, of floats or integers; see [`sum`](Tensor::sum). 1 over no elements.
+    /// The gradient is exact where elements are 0.
+    pub fn prod(&self, axes: impl IntoAxes, keepdim: bool) -> Result<Tensor> {
+        self.reduce(Kind::Product, axes.into_axes("prod", self.rank())?, keepdim)
     }
 
-    /// The position of the least element along an axis, the first of equal ones, as `I32`.
-    pub fn argmin(&self, axis: isize, keepdim: bool) -> Result<Tensor> {
-        self.reduce(Kind::ArgMin, axis.into_axes("argmin", self.rank())?, keepdim)
+    /// The position of the greatest element along an axis, as `I32`: the first of equal ones, and
+    /// the first NaN where there is one. Over `..` or several neighbouring axes it is the position in
+    /// the elements of those axes, flattened. An error over no elements, for `Bool`, and where axes
+    /// are not neighbours.
+    pub fn argmax(&self, axes: impl IntoAxes, keepdim: bool) -> Result<Tensor> {
+        self.position(Kind::ArgMax, axes.into_axes("argmax", self.rank())?, keepdim)
+    }
+
+    /// The position of the least element; see [`argmax`](Tensor::argmax).
+    pub fn argmin(&self, axes: impl IntoAxes, keepdim: bool) -> Result<Tensor> {
+        self.position(Kind::ArgMin, axes.into_axes("argmin", self.rank())?, keepdim)
+    }
+
+    fn position(&self, kind: Kind, axes: Vec<usize>, keepdim: bool) -> Result<Tensor> {
+        if self.rank() == 0 {
+            return self.reshape(1usize)?.position(kind, vec![0], false);
+        }
+        let run = !axes.is_empty() && axes[axes.len() - 1] - axes[0] + 1 == axes.len();
+        if !run {
+            let name = Reduce { kind, start: 0, end: 0 }.name();
+            return Err(Error::op(
+                name,
+                format!("axes {axes:?} of shape {} are not neighbours", self.shape()),
+            ));
+        }
+        self.reduce(kind, axes, keepdim)
     }
 }
