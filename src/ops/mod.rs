@@ -3,6 +3,7 @@
 
 mod attention;
 mod argsort;
+mod arrange;
 mod broadcast;
 mod concat;
 pub(crate) mod constant;
@@ -16,11 +17,13 @@ mod linear;
 mod matmul;
 mod norm;
 mod pad;
+mod pad_mode;
 mod permute;
 mod pool1d;
 mod pool2d;
 pub mod random;
 mod reduce;
+mod resample;
 mod reshape;
 mod scan;
 mod slice;
@@ -33,5 +36,7 @@ pub use conv::{Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspo
 pub use conv2d::Conv2dOptions;
 pub use norm::BatchStatistics;
 pub use pool1d::Pool1dOptions;
+pub use pad_mode::PadMode;
 pub use pool2d::Pool2dOptions;
+pub use resample::Interpolation;
 pub use windows::UnfoldOptions;
