@@ -1,9 +1,9 @@
 //! The operations: one file each, with its shape rule, CPU kernel, GPU plan, gradient and the
 //! tensor methods that record it. The WGSL is in `shaders/` under the same name.
 
-mod attention;
 mod argsort;
 mod arrange;
+mod attention;
 mod broadcast;
 mod concat;
 pub(crate) mod constant;
@@ -35,8 +35,8 @@ pub use attention::AttentionOptions;
 pub use conv::{Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
 pub use conv2d::Conv2dOptions;
 pub use norm::BatchStatistics;
-pub use pool1d::Pool1dOptions;
 pub use pad_mode::PadMode;
+pub use pool1d::Pool1dOptions;
 pub use pool2d::Pool2dOptions;
 pub use resample::Interpolation;
 pub use windows::UnfoldOptions;

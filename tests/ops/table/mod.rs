@@ -5,6 +5,7 @@ mod elementwise;
 mod linear;
 mod random;
 mod reduce;
+mod shape;
 mod views;
 mod windows;
 
@@ -35,5 +36,6 @@ pub fn cases() -> Vec<Case> {
     windows::convolutions(&mut cases);
     windows::pooling(&mut cases);
     random::random(&mut cases);
+    cases.extend(shape::cases());
     cases
 }
