@@ -186,9 +186,6 @@ pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], ou
     if input.is_empty() || upstream.is_empty() {
         return;
     }
-    if winograd::applies(sizes) {
-        return winograd::weight_gradient(sizes, input, upstream, output);
-    }
     let per_run = sizes.batch.div_ceil(RUNS);
     let (image, upstream_image) = (sizes.channels * sizes.pixels(), filters * positions);
     let partial: Vec<Vec<f32>> = (0..sizes.batch.div_ceil(per_run))

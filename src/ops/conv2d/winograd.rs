@@ -1,15 +1,14 @@
-//! Winograd's convolution F(4x4, 3x3) on the CPU: 36 multiplications for a 4 x 4 tile of the output of
-//! a 3 x 3 kernel instead of 144 (Lavin and Gray, "Fast Algorithms for Convolutional Neural
+//! Winograd's convolution F(2x2, 3x3) on the CPU: 16 multiplications for a 2 x 2 tile of the output of
+//! a 3 x 3 kernel instead of 36 (Lavin and Gray, "Fast Algorithms for Convolutional Neural
 //! Networks").
 //!
-//! Each 6 x 6 tile of the input and the kernel are transformed to 36 points; at every point what is
-//! left is a matrix product over channels; its 36 results are transformed to the 4 x 4 outputs. The
-//! input gradient is the convolution of the output's gradient with the kernel turned around; the
-//! weight gradient sums, at every point, the products of both transformed tiles.
+//! Each 4 x 4 tile of the input and the kernel are transformed to 16 points; at every point what is
+//! left is a matrix product over channels; its 16 results are transformed to the 2 x 2 outputs. The
+//! input gradient is the convolution of the output's gradient with the kernel turned around.
 //!
 //! Transforms work on `LANES` channels at a time, which lie next to each other in all buffers here
-//! but in those of the tensors. The price is rounding: at 256 channels 3e-6 of a typical element in
-//! the mean and 5e-5 at worst, where a plain sum has 4e-7 and 2e-6; training does not notice.
+//! but in those of the tensors. F(4x4, 3x3) needs fewer multiplications still, and the weight gradient
+//! has a form of its own, but their rounding moved training runs with Adam away from float64.
 
 mod rows;
 mod tiles;
@@ -18,20 +17,19 @@ use super::Sizes;
 use super::cpu::{multiply, with_scratch};
 use pulp::Arch;
 use rayon::prelude::*;
-use rows::{Input, Upstream};
-use tiles::{Back, BackToWeight, Kernels, Planes, Shared, TransformWeight, apart, forth};
+use tiles::{Back, Forth, Kernels, Planes, Shared, TransformWeight, apart};
 
 const LANES: usize = 16;
-/// Points of a transformed tile.
-const POINTS: usize = 36;
 /// Outputs along a side of a tile.
-const SIDE: usize = 4;
+const SIDE: usize = 2;
+/// Inputs along a side of a tile.
+const TILE: usize = SIDE + 2;
+/// Points of a transformed tile.
+const POINTS: usize = TILE * TILE;
 /// Tiles from which on the weight's transform pays.
 const ENOUGH_TILES: usize = 32;
 /// Bytes of transformed tiles that one thread works on: about its second-level cache.
 const UNIT_BYTES: usize = 1 << 20;
-/// Bytes of transformed tiles that wait for their products: about the shared cache.
-const CHUNK_BYTES: usize = 16 << 20;
 
 /// Whether the method applies and pays: kernels that step by one, over enough channels to fill the
 /// lanes and enough tiles to be worth the transform of the weight.
@@ -80,7 +78,7 @@ fn correlate(batch: usize, from: Planes, to: Planes, input: &[f32], kernels: Ker
             let rows = at_once.min(all_rows - first);
             with_scratch(from.transformed(rows) + to.transformed(rows), |scratch| {
                 let (tiles, products) = scratch.split_at_mut(from.transformed(rows));
-                forth::<Input, 6>(&from, first, rows, input, tiles);
+                arch.dispatch(Forth { planes: &from, first, rows, tensor: input, transformed: tiles });
                 let sizes = [rows * from.tiles[1], outputs, inputs];
                 for at in 0..POINTS {
                     let (tiles, weight) = (&tiles[at * from.point(rows)..], &weight[at * point..]);
@@ -105,44 +103,4 @@ pub(super) fn input_gradient(s: &Sizes, weight: &[f32], upstream: &[f32], output
     let to = planes(s.channels, s.image, [0, 0], s.image);
     let kernels = Kernels { weight, channels: s.channels, turned: true };
     correlate(s.batch, from, to, upstream, kernels, output);
-}
-
-pub(super) fn weight_gradient(s: &Sizes, input: &[f32], upstream: &[f32], output: &mut [f32]) {
-    let arch = Arch::new();
-    let from = planes(s.channels, s.image, s.padding, s.output);
-    let to = planes(s.filters, s.output, [0, 0], s.output);
-    let (all_rows, [inputs, outputs]) = (s.batch * from.tiles[0], [from.padded(), to.padded()]);
-    let at_once = rows_at_once(all_rows, &from, &to);
-    let (before, after) = (from.transformed(at_once), to.transformed(at_once));
-    let units = all_rows.div_ceil(at_once);
-    let per_chunk = (CHUNK_BYTES / (size_of::<f32>() * (before + after))).clamp(1, units);
-    let point = inputs * outputs;
-    with_scratch(POINTS * point + per_chunk * (before + after), |scratch| {
-        let (sums, tiles) = scratch.split_at_mut(POINTS * point);
-        for chunk in (0..units).step_by(per_chunk) {
-            let count = per_chunk.min(units - chunk);
-            let rows = |unit: usize| at_once.min(all_rows - (chunk + unit) * at_once);
-            tiles.par_chunks_mut(before + after).take(count).enumerate().for_each(|(unit, tiles)| {
-                let (first, rows) = ((chunk + unit) * at_once, rows(unit));
-                let (x, y) = tiles.split_at_mut(before);
-                let (x, y) = (&mut x[..from.transformed(rows)], &mut y[..to.transformed(rows)]);
-                forth::<Input, 6>(&from, first, rows, input, x);
-                forth::<Upstream, 4>(&to, first, rows, upstream, y);
-            });
-            // A thread has a point to itself and takes the units in order: the sums do not depend
-            // on the number of threads.
-            sums.par_chunks_mut(point).enumerate().for_each(|(at, sums)| {
-                for (unit, tiles) in tiles.chunks_exact(before + after).take(count).enumerate() {
-                    let rows = rows(unit);
-                    let (x, y) = (&tiles[at * from.point(rows)..], &tiles[before + at * to.point(rows)..]);
-                    let sizes = [inputs, outputs, rows * from.tiles[1]];
-                    multiply(sizes, sums, chunk + unit > 0, (x, 1, inputs), (y, outputs, 1));
-                }
-            });
-        }
-        output.par_chunks_mut(LANES * s.channels * 9).enumerate().for_each(|(block, gradient)| {
-            let (channels, first) = (s.channels, block * LANES);
-            arch.dispatch(BackToWeight { channels, sums, filters: outputs, first, gradient });
-        });
-    });
 }

@@ -1,4 +1,4 @@
-//! The transforms of Winograd's F(4x4, 3x3), a row of a tile at a time, and the transpose that puts
+//! The transforms of Winograd's F(2x2, 3x3), a row of a tile at a time, and the transpose that puts
 //! channels next to each other.
 
 use super::LANES;
@@ -13,97 +13,39 @@ pub(super) trait Row<const FROM: usize, const TO: usize> {
 pub(super) struct Input;
 /// Back to outputs: `A^T`.
 pub(super) struct Output;
-/// Of an output's gradient, the transpose of `Output`.
-pub(super) struct Upstream;
 /// Of a kernel: `G`.
 pub(super) struct Weight;
-/// Back to a kernel's gradient, the transpose of `Weight`.
-pub(super) struct WeightGradient;
 
-/// `factor * a + b`.
 #[inline(always)]
-pub(super) fn fma<S: Simd>(simd: S, factor: f32, a: S::f32s, b: S::f32s) -> S::f32s {
-    simd.mul_add_e_f32s(simd.splat_f32s(factor), a, b)
+fn half<S: Simd>(simd: S, a: S::f32s) -> S::f32s {
+    simd.mul_f32s(simd.splat_f32s(0.5), a)
 }
 
-/// `factor * a`.
-#[inline(always)]
-pub(super) fn mul<S: Simd>(simd: S, factor: f32, a: S::f32s) -> S::f32s {
-    simd.mul_f32s(simd.splat_f32s(factor), a)
-}
-
-impl Row<6, 6> for Input {
+impl Row<4, 4> for Input {
     #[inline(always)]
-    fn apply<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
-        let (a, b) = (fma(simd, -4.0, d[2], d[4]), fma(simd, -4.0, d[1], d[3]));
-        let (c, e) = (simd.sub_f32s(d[4], d[2]), mul(simd, 2.0, simd.sub_f32s(d[3], d[1])));
+    fn apply<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 4] {
         [
-            fma(simd, 4.0, d[0], fma(simd, -5.0, d[2], d[4])),
-            simd.add_f32s(a, b),
-            simd.sub_f32s(a, b),
-            simd.add_f32s(c, e),
-            simd.sub_f32s(c, e),
-            fma(simd, 4.0, d[1], fma(simd, -5.0, d[3], d[5])),
+            simd.sub_f32s(d[0], d[2]),
+            simd.add_f32s(d[1], d[2]),
+            simd.sub_f32s(d[2], d[1]),
+            simd.sub_f32s(d[1], d[3]),
         ]
     }
 }
 
-impl Row<6, 4> for Output {
+impl Row<4, 2> for Output {
     #[inline(always)]
-    fn apply<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
+    fn apply<S: Simd>(simd: S, m: [S::f32s; 4]) -> [S::f32s; 2] {
         let (s, d) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));
-        let (p, q) = (simd.add_f32s(m[3], m[4]), simd.sub_f32s(m[3], m[4]));
-        [
-            simd.add_f32s(simd.add_f32s(m[0], s), p),
-            fma(simd, 2.0, q, d),
-            fma(simd, 4.0, p, s),
-            fma(simd, 8.0, q, simd.add_f32s(d, m[5])),
-        ]
+        [simd.add_f32s(m[0], s), simd.sub_f32s(d, m[3])]
     }
 }
 
-impl Row<4, 6> for Upstream {
+impl Row<3, 4> for Weight {
     #[inline(always)]
-    fn apply<S: Simd>(simd: S, y: [S::f32s; 4]) -> [S::f32s; 6] {
-        let (even, odd) = (simd.add_f32s(y[0], y[2]), simd.add_f32s(y[1], y[3]));
-        let (wide, skew) = (fma(simd, 4.0, y[2], y[0]), mul(simd, 2.0, fma(simd, 4.0, y[3], y[1])));
-        [
-            y[0],
-            simd.add_f32s(even, odd),
-            simd.sub_f32s(even, odd),
-            simd.add_f32s(wide, skew),
-            simd.sub_f32s(wide, skew),
-            y[3],
-        ]
-    }
-}
-
-impl Row<3, 6> for Weight {
-    #[inline(always)]
-    fn apply<S: Simd>(simd: S, g: [S::f32s; 3]) -> [S::f32s; 6] {
-        let outer = mul(simd, -1.0 / 6.0, simd.add_f32s(g[0], g[2]));
-        let wide = fma(simd, 1.0 / 24.0, g[0], mul(simd, 1.0 / 6.0, g[2]));
-        [
-            mul(simd, 0.25, g[0]),
-            fma(simd, -1.0 / 6.0, g[1], outer),
-            fma(simd, 1.0 / 6.0, g[1], outer),
-            fma(simd, 1.0 / 12.0, g[1], wide),
-            fma(simd, -1.0 / 12.0, g[1], wide),
-            g[2],
-        ]
-    }
-}
-
-impl Row<6, 3> for WeightGradient {
-    #[inline(always)]
-    fn apply<S: Simd>(simd: S, u: [S::f32s; 6]) -> [S::f32s; 3] {
-        let (s, d) = (simd.add_f32s(u[1], u[2]), simd.sub_f32s(u[2], u[1]));
-        let (p, q) = (simd.add_f32s(u[3], u[4]), simd.sub_f32s(u[3], u[4]));
-        [
-            fma(simd, 0.25, u[0], fma(simd, -1.0 / 6.0, s, mul(simd, 1.0 / 24.0, p))),
-            fma(simd, 1.0 / 6.0, d, mul(simd, 1.0 / 12.0, q)),
-            fma(simd, 1.0 / 6.0, simd.sub_f32s(p, s), u[5]),
-        ]
+    fn apply<S: Simd>(simd: S, g: [S::f32s; 3]) -> [S::f32s; 4] {
+        let (outer, inner) = (half(simd, simd.add_f32s(g[0], g[2])), half(simd, g[1]));
+        [g[0], simd.add_f32s(outer, inner), simd.sub_f32s(outer, inner), g[2]]
     }
 }
 

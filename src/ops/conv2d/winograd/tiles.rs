@@ -1,9 +1,8 @@
 //! Between tensors and transformed tiles.
 
-use super::rows::{Output, Row, Weight, WeightGradient, tile, transpose};
-use super::{LANES, POINTS, SIDE};
-use pulp::{Arch, Simd, WithSimd};
-use std::marker::PhantomData;
+use super::rows::{Input, Output, Weight, tile, transpose};
+use super::{LANES, POINTS, SIDE, TILE};
+use pulp::{Simd, WithSimd};
 
 /// The distance of matrices of `length` floats that are written at the same time: not a power of
 /// two, where their lines would share the few places of a cache that an address can be at.
@@ -56,45 +55,32 @@ impl Planes {
     }
 }
 
-/// Transforms the tiles of `rows` tile rows from `first` to `[point, tile, channel]`, by the row
-/// transform `R`.
-pub(super) fn forth<R: Row<WINDOW, 6>, const WINDOW: usize>(
-    planes: &Planes,
-    first: usize,
-    rows: usize,
-    tensor: &[f32],
-    transformed: &mut [f32],
-) {
-    let transform = PhantomData::<R>;
-    Arch::new().dispatch(Forth::<R, WINDOW> { planes, first, rows, tensor, transformed, transform });
+/// Transforms the tiles of `rows` tile rows from `first` to `[point, tile, channel]`.
+pub(super) struct Forth<'a> {
+    pub(super) planes: &'a Planes,
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    pub(super) tensor: &'a [f32],
+    pub(super) transformed: &'a mut [f32],
 }
 
-struct Forth<'a, R, const WINDOW: usize> {
-    planes: &'a Planes,
-    first: usize,
-    rows: usize,
-    tensor: &'a [f32],
-    transformed: &'a mut [f32],
-    transform: PhantomData<R>,
-}
-
-impl<R: Row<WINDOW, 6>, const WINDOW: usize> WithSimd for Forth<'_, R, WINDOW> {
+impl WithSimd for Forth<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Forth { planes, first, rows, tensor, transformed, .. } = self;
-        let width = (planes.tiles[1] - 1) * SIDE + WINDOW;
+        let Forth { planes, first, rows, tensor, transformed } = self;
+        let width = (planes.tiles[1] - 1) * SIDE + TILE;
         let (skipped, kept) = (planes.padding[1], planes.size[1].min(width - planes.padding[1]));
         let (padded, point) = (planes.padded(), transformed.len() / POINTS);
         // The lines that a tile row sees, channels innermost; what is not written stays 0.
-        let mut band = vec![0.0; WINDOW * width * LANES];
+        let mut band = vec![0.0; TILE * width * LANES];
         for (row, block) in planes.blocks(first, rows) {
             let channels = LANES.min(planes.channels - block * LANES);
             if channels < LANES {
                 band.fill(0.0);
             }
-            for line in 0..WINDOW {
+            for line in 0..TILE {
                 let to = &mut band[line * width * LANES..(line + 1) * width * LANES];
                 let Some((place, plane)) = planes.line(row, line) else {
                     to.fill(0.0);
@@ -109,7 +95,9 @@ impl<R: Row<WINDOW, 6>, const WINDOW: usize> WithSimd for Forth<'_, R, WINDOW> {
             for tx in 0..planes.tiles[1] {
                 let place = ((row - first) * planes.tiles[1] + tx) * padded + block * LANES;
                 let from = |y: usize, x: usize| (y * width + tx * SIDE + x) * LANES;
-                tile::<S, R, WINDOW, 6>(simd, &band, from, transformed, |y, x| (y * 6 + x) * point + place);
+                tile::<S, Input, TILE, TILE>(simd, &band, from, transformed, |y, x| {
+                    (y * TILE + x) * point + place
+                });
             }
         }
     }
@@ -137,8 +125,8 @@ impl WithSimd for Back<'_> {
             for tx in 0..planes.tiles[1] {
                 let place = ((row - first) * planes.tiles[1] + tx) * padded + block * LANES;
                 let to = |y: usize, x: usize| (y * width + tx * SIDE + x) * LANES;
-                let from = |y: usize, x: usize| (y * 6 + x) * point + place;
-                tile::<S, Output, 6, 4>(simd, transformed, from, &mut band, to);
+                let from = |y: usize, x: usize| (y * TILE + x) * point + place;
+                tile::<S, Output, TILE, SIDE>(simd, transformed, from, &mut band, to);
             }
             for line in 0..SIDE {
                 let Some((place, plane)) = planes.line(row, line) else { continue };
@@ -225,42 +213,11 @@ impl WithSimd for TransformWeight<'_> {
             kernels.gather(input, first, LANES.min(outputs - first), &mut lanes);
             let mut points = [0.0; POINTS * LANES];
             let from = |y: usize, x: usize| (y * 3 + x) * LANES;
-            tile::<S, Weight, 3, 6>(simd, &lanes, from, &mut points, |y, x| (y * 6 + x) * LANES);
+            tile::<S, Weight, 3, TILE>(simd, &lanes, from, &mut points, |y, x| (y * TILE + x) * LANES);
             for (at, lanes) in points.chunks_exact(LANES).enumerate() {
                 // SAFETY: each input channel is worked on once.
                 let to = unsafe { transformed.slice(at * point + input * padded + first, LANES) };
                 to.copy_from_slice(lanes);
-            }
-        }
-    }
-}
-
-/// Transforms the gradients at the points back to those of `LANES` filters.
-pub(super) struct BackToWeight<'a> {
-    pub(super) channels: usize,
-    /// `[point, channel, filter]`, of all filters.
-    pub(super) sums: &'a [f32],
-    pub(super) filters: usize,
-    pub(super) first: usize,
-    /// `[filter, channel, tap]`, of these.
-    pub(super) gradient: &'a mut [f32],
-}
-
-impl WithSimd for BackToWeight<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let BackToWeight { channels, sums, filters, first, gradient } = self;
-        let point = sums.len() / POINTS;
-        for channel in 0..channels {
-            let mut lanes = [0.0; 9 * LANES];
-            let from = |y: usize, x: usize| (y * 6 + x) * point + channel * filters + first;
-            tile::<S, WeightGradient, 6, 3>(simd, sums, from, &mut lanes, |y, x| (y * 3 + x) * LANES);
-            for (lane, filter) in gradient.chunks_exact_mut(channels * 9).enumerate() {
-                for tap in 0..9 {
-                    filter[channel * 9 + tap] = lanes[tap * LANES + lane];
-                }
             }
         }
     }
