@@ -2,6 +2,7 @@
 
 mod edges;
 mod elementwise;
+mod functions;
 mod linear;
 mod random;
 mod reduce;
@@ -27,6 +28,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     elementwise::unary(&mut cases);
     elementwise::binary(&mut cases);
+    functions::functions(&mut cases);
     edges::edges(&mut cases);
     edges::casts(&mut cases);
     views::views(&mut cases);
