@@ -32,7 +32,10 @@ pub mod recurrent;
 mod sequential;
 mod transformer;
 
-pub use activation::{GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Tanh};
+pub use activation::{
+    ELU, GELU, Hardsigmoid, Hardswish, LeakyReLU, LogSigmoid, Mish, PReLU, ReLU, ReLU6, SELU, SiLU, Sigmoid,
+    Softsign, Tanh,
+};
 pub use attention::MultiheadAttention;
 pub use conv::Conv2d;
 pub use dropout::Dropout;

@@ -28,6 +28,8 @@ struct Entry {
     outputs: Vec<Expected>,
     #[serde(default)]
     second_order: bool,
+    #[serde(default)]
+    tags: Vec<String>,
 }
 
 /// One case.
@@ -39,6 +41,8 @@ pub struct Case {
     pub outputs: Vec<Expected>,
     /// The gradients are those of the squared first gradients' sum.
     pub second_order: bool,
+    /// Some inputs are denormal numbers.
+    pub denormal: bool,
     store: Arc<StateDict>,
 }
 
@@ -100,6 +104,7 @@ impl Cases {
             inputs: entry.inputs,
             outputs: entry.outputs,
             second_order: entry.second_order,
+            denormal: entry.tags.iter().any(|tag| tag == "denormal"),
             store: store.clone(),
         };
         Ok(Cases { cases: index.cases.into_iter().map(case).collect() })

@@ -1,21 +1,25 @@
 //! Functions of single elements: arithmetic, comparison, activations.
 
 use super::{Args, Outputs, one};
-use kiln::{Operand, Tensor};
+use kiln::{Error, Tensor};
 
 pub fn run(op: &str, args: &Args) -> Outputs {
     if let Some(function) = unary(op) {
         return one(function(args.tensor("input")?)?);
     }
     let x = || args.tensor("input");
-    let other = || args.tensor("other");
+    let operand = |name: &str| {
+        let absent = || Error::op("fixtures", format!("the case has no {name}"));
+        args.operand(name)?.ok_or_else(absent)
+    };
+    let other = || operand("other");
     one(match op {
         "add" => match args.number("alpha")? {
-            Some(alpha) => x()?.add(&other()?.mul(alpha)?)?,
+            Some(alpha) => x()?.add(&args.tensor("other")?.mul(alpha)?)?,
             None => x()?.add(other()?)?,
         },
         "sub" => match args.number("alpha")? {
-            Some(alpha) => x()?.sub(&other()?.mul(alpha)?)?,
+            Some(alpha) => x()?.sub(&args.tensor("other")?.mul(alpha)?)?,
             None => x()?.sub(other()?)?,
         },
         "mul" => x()?.mul(other()?)?,
@@ -25,10 +29,7 @@ pub fn run(op: &str, args: &Args) -> Outputs {
             Some("trunc") => x()?.div(other()?)?.trunc()?,
             Some(_) => return Ok(None),
         },
-        "pow" => match args.number("exponent")? {
-            Some(exponent) => x()?.pow(exponent)?,
-            None => x()?.pow(args.tensor("exponent")?)?,
-        },
+        "pow" => x()?.pow(operand("exponent")?)?,
         "atan2" => x()?.atan2(other()?)?,
         "fmod" => x()?.fmod(other()?)?,
         "remainder" => x()?.remainder(other()?)?,
@@ -43,12 +44,12 @@ pub fn run(op: &str, args: &Args) -> Outputs {
         "logical_and" => x()?.logical_and(other()?)?,
         "logical_or" => x()?.logical_or(other()?)?,
         "logical_xor" => x()?.logical_xor(other()?)?,
-        "where" => args.tensor("condition")?.where_(x()?, other()?)?,
+        "where" => args.tensor("condition")?.where_(operand("input")?, other()?)?,
         "masked_fill" => {
             let value = args.number("value")?.unwrap_or_default();
             x()?.masked_fill(args.tensor("mask")?, value)?
         }
-        "clamp" => match (bound(args, "min")?, bound(args, "max")?) {
+        "clamp" => match (args.operand("min")?, args.operand("max")?) {
             (Some(min), Some(max)) => x()?.clamp(min, max)?,
             (Some(min), None) => x()?.clamp_min(min)?,
             (None, Some(max)) => x()?.clamp_max(max)?,
@@ -73,14 +74,6 @@ pub fn run(op: &str, args: &Args) -> Outputs {
         },
         "glu" => x()?.glu(args.int("dim")?.unwrap_or(-1))?,
         _ => return Ok(None),
-    })
-}
-
-/// A bound of clamp: a tensor or a number.
-fn bound<'a>(args: &'a Args, name: &str) -> kiln::Result<Option<Operand<'a>>> {
-    Ok(match args.maybe(name) {
-        Some(tensor) => Some(tensor.into()),
-        None => args.number(name)?.map(Operand::from),
     })
 }
 

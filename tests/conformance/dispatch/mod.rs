@@ -14,7 +14,7 @@ mod sequence;
 mod shape;
 
 use crate::case::Case;
-use kiln::{Engine, Error, Result, Tensor};
+use kiln::{Engine, Error, Operand, Result, Tensor};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -83,6 +83,14 @@ impl Args<'_> {
                 None => self.wrong(name, "a whole number"),
             },
         }
+    }
+
+    /// A tensor or a number, where there is one.
+    pub fn operand(&self, name: &str) -> Result<Option<Operand<'_>>> {
+        Ok(match self.maybe(name) {
+            Some(tensor) => Some(tensor.into()),
+            None => self.number(name)?.map(Operand::from),
+        })
     }
 
     /// Whole numbers, where they are given; one alone is a list of one.
