@@ -88,20 +88,56 @@ fn log1p_f32(a: f32) -> f32 {
     return log(1.0 + a);
 }
 
-// WGSL allows tan and atan errors in the fourth digit: these are the polynomials of S. L. Moshier's Cephes
-// library (tanf.c, atanf.c). Multiples of pi/4 are taken away in three parts, which keeps their digits
-// up to 8192; beyond, the device's own tan has to do.
+// WGSL allows sin, cos, tan and atan errors in the fourth digit, and any beyond pi: these are the
+// polynomials of S. L. Moshier's Cephes library (sinf.c, tanf.c, atanf.c).
+
+// The multiple of pi/4 nearest to |a| among the even ones, and what is left of |a|. It is taken away in three
+// parts, which keeps the digits up to 8192; beyond, the device's own functions have to do.
+struct Octant {
+    number: u32,
+    rest: f32,
+}
+
+fn octant(a: f32) -> Octant {
+    let x = abs(a);
+    let number = (u32(x * 1.2732395447) + 1u) & 0xfffffffeu;
+    let n = f32(number);
+    return Octant(number, ((x - n * 0.78515625) - n * 2.4187564849853515625e-4) - n * 3.77489497744594108e-8);
+}
+
+// The sine of |r| <= pi/4 a number of quarter turns later.
+fn sine(r: f32, quarters: u32) -> f32 {
+    let q = r * r;
+    let s = r + r * q * (-0.16666654611 + q * (0.0083321608736 - q * 0.00019515295891));
+    let c = 1.0 - 0.5 * q + q * q * (0.04166664568298827 + q * (-0.001388731625493765 + q * 0.00002443315711809948));
+    let y = select(s, c, (quarters & 1u) != 0u);
+    return select(y, -y, (quarters & 2u) != 0u);
+}
+
+fn sin_f32(a: f32) -> f32 {
+    if is_nan(a) || is_inf(a) { return nan(); }
+    if abs(a) > 8192.0 { return sin(a); }
+    let o = octant(a);
+    let y = sine(o.rest, o.number / 2u);
+    return select(y, -y, a < 0.0);
+}
+
+fn cos_f32(a: f32) -> f32 {
+    if is_nan(a) || is_inf(a) { return nan(); }
+    if abs(a) > 8192.0 { return cos(a); }
+    let o = octant(a);
+    return sine(o.rest, o.number / 2u + 1u);
+}
+
 fn tan_f32(a: f32) -> f32 {
     if is_nan(a) || is_inf(a) { return nan(); }
-    let x = abs(a);
-    if x > 8192.0 { return tan(a); }
-    let octant = (u32(x * 1.2732395447) + 1u) & 0xfffffffeu;
-    let n = f32(octant);
-    let r = ((x - n * 0.78515625) - n * 2.4187564849853515625e-4) - n * 3.77489497744594108e-8;
+    if abs(a) > 8192.0 { return tan(a); }
+    let o = octant(a);
+    let r = o.rest;
     let q = r * r;
     var y = r + r * q * (0.333331568548 + q * (0.133387994085 + q * (0.0534112807005
         + q * (0.0244301354525 + q * (0.00311992232697 + q * 0.00938540185543)))));
-    if (octant & 2u) != 0u { y = -1.0 / y; }
+    if (o.number & 2u) != 0u { y = -1.0 / y; }
     return select(y, -y, a < 0.0);
 }
 

@@ -156,8 +156,8 @@ float!(RSQRT, "rsqrt", "1.0 / sqrt(a)", |a| 1.0 / a.sqrt(), |_, y, g| {
 });
 float!(RECIPROCAL, "reciprocal", "1.0 / a", |a| 1.0 / a, |_, y, g| Ok(vec![Some(g.mul(&y.mul(y)?.neg()?)?)]));
 float!(SQUARE, "square", "a * a", |a| a * a, |x, _, g| Ok(vec![Some(g.mul(&x[0].mul(2.0)?)?)]));
-float!(SIN, "sin", "sin(a)", |a| a.sin(), |x, _, g| Ok(vec![Some(g.mul(&x[0].cos()?)?)]));
-float!(COS, "cos", "cos(a)", |a| a.cos(), |x, _, g| Ok(vec![Some(g.mul(&x[0].sin()?.neg()?)?)]));
+float!(SIN, "sin", "sin_f32(a)", |a| a.sin(), |x, _, g| Ok(vec![Some(g.mul(&x[0].cos()?)?)]));
+float!(COS, "cos", "cos_f32(a)", |a| a.cos(), |x, _, g| Ok(vec![Some(g.mul(&x[0].sin()?.neg()?)?)]));
 float!(TAN, "tan", "tan_f32(a)", |a| a.tan(), |_, y, g| Ok(vec![Some(g.mul(&y.square()?.add(1.0)?)?)]));
 float!(ATAN, "atan", "atan_f32(a)", |a| a.atan(), |x, _, g| {
     Ok(vec![Some(g.div(&x[0].square()?.add(1.0)?)?)])

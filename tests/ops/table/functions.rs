@@ -3,6 +3,7 @@
 use super::{Binary, Map, Unary, Zip};
 use crate::case::{Case, Input};
 use crate::reference as r;
+use kiln::Tensor;
 
 const SELU: (f64, f64) = (1.673_263_242_354_377_2, 1.050_700_987_355_480_5);
 
@@ -112,8 +113,12 @@ fn edges(cases: &mut Vec<Case>) {
     ];
     let case = Case::new("atan2/quadrants", quadrants, |x| x[0].atan2(&x[1]), r::zip(f64::atan2));
     cases.push(case.value_only().tolerance(1e-6, 0.0));
-    let far = Input::within(&[999], -1000.0, 1000.0);
-    let case = Case::new("tan/thousands", [far], |x| x[0].tan()?.atan(), r::map(|a| a.tan().atan()));
+    let far = || Input::within(&[999], -1000.0, 1000.0);
+    for (name, op, f) in [("sin", Tensor::sin as Unary, f64::sin as Map), ("cos", Tensor::cos, f64::cos)] {
+        let case = Case::new(format!("{name}/thousands"), [far()], move |x| op(&x[0]), r::map(f));
+        cases.push(case.value_only().tolerance(0.0, 3e-7));
+    }
+    let case = Case::new("tan/thousands", [far()], |x| x[0].tan()?.atan(), r::map(|a| a.tan().atan()));
     cases.push(case.value_only().tolerance(2e-6, 2e-6));
     let bounds = [
         Input::given(&[1.0, f64::NAN, 1.0, 1.0, 3.0, -inf, inf]),
