@@ -2,11 +2,11 @@
 
 use kiln::io::StateDict;
 use kiln::nn::{
-    AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Dropout, Fan, Flatten, GELU, Init, LeakyReLU, Linear,
-    MaxPool2d, Module, Param, Params, ReLU, Reduction, Sequential, SiLU, Sigmoid, Tanh, cross_entropy,
-    mse_loss,
+    AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv1d, Conv2d, ConvTranspose2d, Dropout, Fan, Flatten, GELU,
+    Init, LeakyReLU, Linear, MaxPool2d, Module, Param, Params, ReLU, Reduction, Sequential, SiLU, Sigmoid,
+    Tanh, cross_entropy, mse_loss,
 };
-use kiln::ops::{Conv2dOptions, Pool2dOptions};
+use kiln::ops::{Conv1dOptions, Conv2dOptions, ConvTranspose2dOptions, Pool2dOptions};
 use kiln::{Engine, Error, IntoShape, Result, Tensor, no_grad};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -414,5 +414,21 @@ fn what_does_not_fit_is_listed_and_changes_nothing() -> Result<()> {
     state.tensors.insert("bn.weight".into(), kiln::io::HostTensor::from_slice(&[2], &[7.0f32, 7.0])?);
     assert_refused(params.load_state_dict(&state, "m"), "\"fc.bias\" is i32, expected f32");
     assert_eq!(params.state_dict()?, before);
+    Ok(())
+}
+
+#[test]
+fn other_convolutions_have_pytorchs_shapes() -> Result<()> {
+    let params = fresh();
+    let x = Tensor::zeros([2, 4, 6], params.engine())?;
+    let options = Conv1dOptions { groups: 2, padding: 1, ..Default::default() };
+    assert_eq!(Conv1d::new(&params / "one", 4, 6, 3, options)?.forward(&x)?.dims(), [2, 6, 6]);
+    let image = x.unsqueeze(2)?;
+    let options = ConvTranspose2dOptions { stride: [2, 2], groups: 2, ..Default::default() };
+    let layer = ConvTranspose2d::new(&params / "two", 4, 6, [3, 3], options)?;
+    assert_eq!(layer.forward(&image)?.dims(), [2, 6, 3, 13]);
+    let shapes: Vec<_> = params.named().into_iter().map(|(_, param)| param.get().dims().to_vec()).collect();
+    assert_eq!(shapes, [vec![6, 2, 3], vec![6], vec![4, 3, 3, 3], vec![6]]);
+    assert_refused(ConvTranspose2d::new(&params / "odd", 4, 5, [3, 3], options), "2 groups of 4 input");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Vectors for numbered things, such as the words of a vocabulary.
 
 use super::{Init, Module, Param, Params};
-use crate::{DType, Error, Result, Tensor};
+use crate::{Result, Tensor};
 use std::borrow::Borrow;
 
 /// A row of a table for each index: `I32` `[...]` to `[..., size]`.
@@ -19,6 +19,8 @@ use std::borrow::Borrow;
 pub struct Embedding {
     /// `[count, size]`.
     pub weight: Param,
+    /// The row that is not trained, as that of a word which only fills up a line; none unless set.
+    pub padding: Option<usize>,
 }
 
 impl Embedding {
@@ -26,17 +28,12 @@ impl Embedding {
     /// error where the path is taken.
     pub fn new(params: impl Borrow<Params>, count: usize, size: usize) -> Result<Embedding> {
         let init = Init::Normal { mean: 0.0, std: 1.0 };
-        Ok(Embedding { weight: params.borrow().parameter("weight", [count, size], init)? })
+        Ok(Embedding { weight: params.borrow().parameter("weight", [count, size], init)?, padding: None })
     }
 }
 
 impl Module for Embedding {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.dtype() != DType::I32 {
-            return Err(Error::op("Embedding", format!("expected i32 indices, got {}", x.dtype())));
-        }
-        let weight = self.weight.get();
-        let rows = weight.index_select(0, &x.reshape(x.elements())?)?;
-        rows.reshape([x.dims(), &weight.dims()[1..]].concat())
+        self.weight.get().embedding(x, self.padding)
     }
 }

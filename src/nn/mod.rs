@@ -37,7 +37,7 @@ pub use activation::{
     Softsign, Tanh,
 };
 pub use attention::MultiheadAttention;
-pub use conv::Conv2d;
+pub use conv::{Conv1d, Conv2d, ConvTranspose2d};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use init::{Fan, Init};

@@ -203,8 +203,9 @@ impl Tensor {
     }
 
     /// The `p`-norm of each window of images `[N, C, H, W]`, PyTorch's `lp_pool2d`: the `p`-th root of
-    /// the sum of `x^p`, zero where that sum is negative. Padding, dilation and the choices for a
-    /// mean's divisor have no meaning here and are an error; so is a `p` that is not above 0.
+    /// the sum of `x^p`, NaN where there is no such root (a negative sum and a `p` other than 1).
+    /// Padding, dilation and the choices for a mean's divisor have no meaning here and are an error;
+    /// so is a `p` that is not above 0.
     pub fn lp_pool2d(&self, p: f64, options: Pool2dOptions) -> Result<Tensor> {
         const NAME: &str = "lp_pool2d";
         let Pool2dOptions { kernel, stride, ceil_mode, .. } = options;
@@ -214,9 +215,6 @@ impl Tensor {
         }
         let powers = if p == 2.0 { self.square()? } else { self.pow(p)? };
         let sums = powers.avg_pool2d(plain)?.mul((kernel[0] * kernel[1]) as f64)?;
-        if p == 2.0 {
-            return sums.sqrt();
-        }
-        sums.relu()?.pow(1.0 / p)
+        if p == 2.0 { sums.sqrt() } else { sums.pow(1.0 / p) }
     }
 }

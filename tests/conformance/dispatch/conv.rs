@@ -28,7 +28,7 @@ fn convolution(op: &str, x: &Tensor, args: &Args) -> Outputs {
     let bias = args.maybe("bias");
     let groups = args.sizes::<1>("groups", 1)?[0];
     let padding = args.value("padding").and_then(|padding| padding.as_str());
-    let plain = padding.is_none() || padding == Some("valid");
+    let plain = padding.is_none_or(|word| word == "valid");
     let output = match op {
         "conv1d" if plain => {
             let [stride] = args.sizes("stride", 1)?;
@@ -46,7 +46,9 @@ fn convolution(op: &str, x: &Tensor, args: &Args) -> Outputs {
             let dilation = args.sizes("dilation", 1)?;
             x.conv3d(weight, bias, Conv3dOptions { stride, padding, dilation, groups })?
         }
-        _ if padding == Some("same") && args.sizes::<1>("stride", 1)? != [1] => return Ok(None),
+        _ if padding == Some("same") && args.ints("stride")?.is_some_and(|s| s.iter().any(|&s| s != 1)) => {
+            return Ok(None);
+        }
         "conv1d" => x.conv1d_same(weight, bias, args.sizes::<1>("dilation", 1)?[0], groups)?,
         "conv2d" => x.conv2d_same(weight, bias, args.sizes("dilation", 1)?, groups)?,
         "conv3d" => x.conv3d_same(weight, bias, args.sizes("dilation", 1)?, groups)?,
@@ -101,13 +103,22 @@ fn pooling(op: &str, x: &Tensor, args: &Args) -> Outputs {
             let Some(norm) = args.number("norm_type")? else { return Ok(None) };
             x.lp_pool2d(norm, windows2d(args)?)?
         }
-        "adaptive_avg_pool1d" => x.adaptive_avg_pool1d(args.sizes::<1>("output_size", 1)?[0])?,
-        "adaptive_avg_pool2d" => x.adaptive_avg_pool2d(args.sizes("output_size", 1)?)?,
-        "adaptive_max_pool1d" => x.adaptive_max_pool1d(args.sizes::<1>("output_size", 1)?[0])?,
-        "adaptive_max_pool2d" => x.adaptive_max_pool2d(args.sizes("output_size", 1)?)?,
+        "adaptive_avg_pool1d" => x.adaptive_avg_pool1d(targets::<1>(args, x)?[0])?,
+        "adaptive_avg_pool2d" => x.adaptive_avg_pool2d(targets(args, x)?)?,
+        "adaptive_max_pool1d" => x.adaptive_max_pool1d(targets::<1>(args, x)?[0])?,
+        "adaptive_max_pool2d" => x.adaptive_max_pool2d(targets(args, x)?)?,
         _ => return Ok(None),
     };
     Ok(Some(vec![output]))
+}
+
+/// The sizes that adaptive pooling is to give; none for one that stays.
+fn targets<const N: usize>(args: &Args, x: &Tensor) -> Result<[usize; N]> {
+    let Some(list) = args.value("output_size").and_then(|value| value.as_array()) else {
+        return args.sizes("output_size", 1);
+    };
+    let size = |at: usize| list.get(at).unwrap_or(&list[0]).as_u64().map_or(x.dims()[2 + at], |n| n as usize);
+    Ok(std::array::from_fn(size))
 }
 
 fn windows2d(args: &Args) -> Result<Pool2dOptions> {
