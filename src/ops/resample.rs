@@ -80,17 +80,20 @@ impl Op for Resample {
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
         let inner: usize = output.spec.shape()[self.axis + 1..].iter().product();
         let (input, count) = (inputs[0].slice::<f32>(), self.bands.len());
-        let rows = output
-            .slice::<f32>()
-            .par_chunks_mut(inner)
-            .with_min_len(SHARE.div_ceil(inner * self.taps.max(1)));
-        rows.enumerate().for_each(|(row, out)| {
-            let (start, weights) = &self.bands[row % count];
-            let from = &input[(row / count * self.size + start) * inner..];
-            out.fill(0.0);
-            for (&weight, values) in weights.iter().zip(from.chunks_exact(inner)) {
-                if weight != 0.0 {
-                    out.iter_mut().zip(values).for_each(|(out, &value)| *out += weight * value);
+        // Long rows are shared among threads one by one, short ones by their plane.
+        let together = if inner < 32 { count } else { 1 };
+        let work = together * inner * self.taps.max(1);
+        let pieces =
+            output.slice::<f32>().par_chunks_mut(together * inner).with_min_len(SHARE.div_ceil(work));
+        pieces.enumerate().for_each(|(piece, rows)| {
+            let plane = &input[piece * together / count * self.size * inner..][..self.size * inner];
+            let bands = &self.bands[piece * together % count..];
+            for ((start, weights), out) in bands.iter().zip(rows.chunks_exact_mut(inner)) {
+                out.fill(0.0);
+                for (&weight, values) in weights.iter().zip(plane[start * inner..].chunks_exact(inner)) {
+                    if weight != 0.0 {
+                        out.iter_mut().zip(values).for_each(|(out, &value)| *out += weight * value);
+                    }
                 }
             }
         });

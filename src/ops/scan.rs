@@ -106,8 +106,9 @@ impl Op for Scan {
             Kind::Product => "1u",
             Kind::Recurrence => "2u",
         };
-        // Many lines fill the device by themselves.
-        let lanes = if outer * inner >= 16 * 1024 { 1 } else { lanes_of_row(length) };
+        // Many lines fill the device by themselves, and neighbours are read together.
+        let enough = if inner >= 32 { 2 * 1024 } else { 16 * 1024 };
+        let lanes = if outer * inner >= enough { 1 } else { lanes_of_row(length) };
         // A scan of one input has no factors, and binds its input in their place.
         let factor = Binding::Input(inputs.len() - 1);
         let element = if output.dtype == DType::F32 { "f32" } else { "i32" };
@@ -164,11 +165,13 @@ impl Lines {
         let (_, length, inner) = self.sizes;
         let block = length * inner;
         let blocks = out.par_chunks_mut(block).with_min_len(SHARE.div_ceil(block));
-        blocks.zip(x.par_chunks(block)).zip(factor.par_chunks(block)).for_each(|((out, x), factor)| {
-            let first = if self.reverse { length - 1 } else { 0 } * inner;
-            let mut carried: Vec<C> = x[first..first + inner].iter().map(|&x| start(x)).collect();
+        let row = |step: usize| if self.reverse { length - 1 - step } else { step } * inner;
+        let blocks = blocks.zip(x.par_chunks(block)).zip(factor.par_chunks(block));
+        blocks.for_each_init(Vec::new, |carried: &mut Vec<C>, ((out, x), factor)| {
+            carried.clear();
+            carried.extend(x[row(0)..row(0) + inner].iter().map(|&x| start(x)));
             for step in 0..length {
-                let row = if self.reverse { length - 1 - step } else { step } * inner;
+                let row = row(step);
                 let rows = x[row..row + inner].iter().zip(&factor[row..row + inner]);
                 for ((carried, out), (&x, &factor)) in
                     carried.iter_mut().zip(&mut out[row..row + inner]).zip(rows)

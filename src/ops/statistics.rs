@@ -45,16 +45,19 @@ impl Tensor {
     /// ```
     /// use kiln::{Engine, Tensor};
     /// let x = Tensor::from_slice(&[3.0f32, -4.0], 2, &Engine::cpu())?;
-    /// assert_eq!(x.norm(2.0, .., false)?.item::<f32>()?, 5.0);
-    /// assert_eq!(x.norm(f64::INFINITY, .., false)?.item::<f32>()?, 4.0);
+    /// assert_eq!(x.norm(2.0, .., false)?.item()?, 5.0);
+    /// assert_eq!(x.norm(f64::INFINITY, .., false)?.item()?, 4.0);
     /// # Ok::<(), kiln::Error>(())
     /// ```
     pub fn norm(&self, order: f64, axes: impl IntoAxes, keepdim: bool) -> Result<Tensor> {
         self.check_float("norm")?;
         let axes = to_signed(axes.into_axes("norm", self.rank())?);
         let axes = &axes[..];
-        if order.is_nan() {
-            return Err(Error::op("norm", "the order is NaN"));
+        let none = axes.iter().any(|&axis| self.dims()[axis as usize] == 0);
+        if order.is_nan() || (order.is_infinite() && none) {
+            let message =
+                format!("has no value of order {order} over axes {axes:?} of shape {}", self.shape());
+            return Err(Error::op("norm", message));
         }
         if order == 0.0 {
             return self.ne(0.0)?.cast(self.dtype())?.sum(axes, keepdim);
@@ -99,16 +102,17 @@ impl Tensor {
     /// [`max`](Tensor::max) equal elements share it.) An error for `Bool`, or where the dimension has no
     /// elements.
     pub fn max_dim(&self, dim: isize, keepdim: bool) -> Result<(Tensor, Tensor)> {
+        let dim = axis("max_dim", dim, self.rank())? as isize;
         self.chosen(dim, keepdim, self.argmax(dim, true)?)
     }
 
     /// The least elements along a dimension and their positions; see [`max_dim`](Tensor::max_dim).
     pub fn min_dim(&self, dim: isize, keepdim: bool) -> Result<(Tensor, Tensor)> {
+        let dim = axis("min_dim", dim, self.rank())? as isize;
         self.chosen(dim, keepdim, self.argmin(dim, true)?)
     }
 
     fn chosen(&self, dim: isize, keepdim: bool, positions: Tensor) -> Result<(Tensor, Tensor)> {
-        let dim = axis("max_dim", dim, self.rank())? as isize;
         let values = self.gather(dim, &positions)?;
         if keepdim {
             return Ok((values, positions));

@@ -95,11 +95,18 @@ impl Op for OverlapAdd {
         let blocks = output.slice::<f32>().par_chunks_mut(length * inner);
         blocks.with_min_len(SHARE.div_ceil(windows)).enumerate().for_each(|(outer, out)| {
             out.fill(0.0);
-            let rows = input[outer * windows..][..windows].chunks_exact(inner);
-            for (row, values) in rows.enumerate() {
-                let at = row / count * dilation + row % count * stride;
-                let sums = &mut out[at * inner..][..inner];
-                sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value);
+            let input = &input[outer * windows..][..windows];
+            for (element, rows) in input.chunks_exact(count * inner).enumerate() {
+                let out = &mut out[element * dilation * inner..];
+                if inner == 1 {
+                    let places = out.iter_mut().step_by(stride);
+                    places.zip(rows).for_each(|(sum, &value)| *sum += value);
+                    continue;
+                }
+                let places = out.chunks_mut(stride * inner);
+                for (sums, values) in places.zip(rows.chunks_exact(inner)) {
+                    sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value);
+                }
             }
         });
         Ok(())

@@ -5,6 +5,7 @@ mod index;
 mod pool2d;
 mod random;
 mod reduce;
+mod shape;
 
 use kiln::{Engine, Result, Tensor};
 use std::sync::OnceLock;
