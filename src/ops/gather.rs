@@ -3,6 +3,7 @@
 //! Both ops see data and index as views: an index that is broadcast over rows (an embedding's)
 //! costs one word a row.
 
+use super::scatter::{sortable, sorted};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::Loops;
 use crate::layout::axis;
@@ -23,12 +24,12 @@ struct Gather {
 /// `out[index[i][j]][j] += source[i][j]` for axis 0, and so on, starting from zero. Inputs: index,
 /// source; of one shape.
 #[derive(Debug)]
-struct Scatter {
-    axis: usize,
+pub(super) struct Scatter {
+    pub axis: usize,
     /// The output's size along the axis.
-    size: usize,
+    pub size: usize,
     /// Whether an element replaces what was there before it, instead of being added.
-    replace: bool,
+    pub replace: bool,
 }
 
 /// A tensor with one element along the axis: the start of each of its lines.
@@ -217,8 +218,13 @@ impl Op for Scatter {
     }
 
     fn flops(&self, inputs: &[Spec], output: &Spec) -> u64 {
-        // The GPU kernel's: each output element looks at every index of its line.
-        output.elements() as u64 * inputs[0].shape()[self.axis] as u64
+        // The GPU kernels': each output element looks at every index of its line, or for its place in
+        // their order.
+        let (count, length) = (output.elements() as u64, inputs[0].shape()[self.axis] as u64);
+        match sortable(&inputs[0].layout, self.axis) {
+            true => length * length + count * u64::from(length.ilog2() + 1),
+            false => count * length,
+        }
     }
 
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
@@ -248,6 +254,9 @@ impl Op for Scatter {
         params.resize(12, 0);
         push_loops(&mut params, &loops);
         let element = if output.dtype == DType::F32 { "f32" } else { "i32" };
+        if sortable(&layouts[0], self.axis) {
+            return Some(sorted(self, &layouts[0], &params, element, caps));
+        }
         Some(Plan::one(Kernel {
             shader: Shader::file("scatter_add", include_str!("../../shaders/scatter_add.wgsl")),
             constants: vec![("T", element.into()), ("REPLACE", self.replace.to_string().into())],
@@ -264,7 +273,13 @@ impl Op for Scatter {
 
 /// An error unless `index` is of `data`'s rank, and no larger than it but along `axis` (along no
 /// dimension where that is `None`).
-fn check_fit(op: &'static str, index: &Tensor, data: &Tensor, what: &str, axis: Option<usize>) -> Result<()> {
+pub(super) fn check_fit(
+    op: &'static str,
+    index: &Tensor,
+    data: &Tensor,
+    what: &str,
+    axis: Option<usize>,
+) -> Result<()> {
     if index.dtype() != DType::I32 {
         return Err(Error::op(op, format!("the index is {}, not i32", index.dtype())));
     }
@@ -278,7 +293,7 @@ fn check_fit(op: &'static str, index: &Tensor, data: &Tensor, what: &str, axis: 
 }
 
 /// The corner of `tensor` that has the sizes of `index`, but along `keep`.
-fn corner(tensor: &Tensor, index: &Tensor, keep: Option<usize>) -> Result<Tensor> {
+pub(super) fn corner(tensor: &Tensor, index: &Tensor, keep: Option<usize>) -> Result<Tensor> {
     (0..tensor.rank()).filter(|&d| Some(d) != keep).try_fold(tensor.clone(), |part, d| {
         let length = index.dims()[d];
         if length == part.dims()[d] { Ok(part) } else { part.narrow(d as isize, 0, length) }
@@ -322,51 +337,10 @@ impl Tensor {
     }
 
     /// Zeros added after each dimension, up to `shape`.
-    fn grown_to(&self, shape: &Shape) -> Result<Tensor> {
+    pub(super) fn grown_to(&self, shape: &Shape) -> Result<Tensor> {
         (0..self.rank()).try_fold(self.clone(), |grown, d| {
             grown.pad_axis(d as isize, 0, shape[d] - self.dims()[d], 0, 0.0)
         })
-    }
-
-    /// This tensor with elements of `source` put at `index` along a dimension: for dimension 0 of a
-    /// matrix `out[index[i][j]][j] = source[i][j]`. Where several meet at one place the last one in
-    /// the order of `index` stays, and it alone gets a gradient. Shapes, dtypes and errors as
-    /// [`scatter_add`](Tensor::scatter_add), but for elements of any dtype.
-    pub fn scatter(&self, dim: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
-        let axis = axis("scatter", dim, self.rank())?;
-        check_fit("scatter", index, source, "source", None)?;
-        if self.dtype() != source.dtype() {
-            let message = format!("the data is {}, the source {}", self.dtype(), source.dtype());
-            return Err(Error::op("scatter", message));
-        }
-        let last = self.last_positions(axis, index)?;
-        if index.elements() == 0 {
-            return Ok(self.clone());
-        }
-        let chosen = corner(source, index, None)?.gather(dim, &last.sub(1)?.maximum(0.0)?)?;
-        let shape = self.shape();
-        last.grown_to(shape)?.gt(0.0)?.where_(&chosen.grown_to(shape)?, self)
-    }
-
-    /// As [`scatter`](Tensor::scatter), with one value in all places.
-    pub fn scatter_value(&self, dim: isize, index: &Tensor, value: f64) -> Result<Tensor> {
-        let axis = axis("scatter", dim, self.rank())?;
-        let last = self.last_positions(axis, index)?;
-        self.masked_fill(&last.grown_to(self.shape())?.gt(0.0)?, value)
-    }
-
-    /// For each place along `axis` one more than the last position in `index` that names it, 0 where
-    /// none does; in the other dimensions of the size of `index`.
-    fn last_positions(&self, axis: usize, index: &Tensor) -> Result<Tensor> {
-        check_fit("scatter", index, self, "data", Some(axis))?;
-        let size = self.dims()[axis];
-        index.check_indices("scatter", "index", size)?;
-        let count = index.dims()[axis];
-        let mut dims = vec![1; index.rank()];
-        dims[axis] = count;
-        let positions: Vec<i32> = (1..=count as i32).collect();
-        let positions = Tensor::from_slice(&positions, dims, index.engine())?.broadcast_to(index.shape())?;
-        Tensor::apply(Scatter { axis, size, replace: true }, &[index, &positions])
     }
 
     /// The rows (columns, ...) of a dimension that an `I32` vector names, in its order, an index
@@ -392,23 +366,5 @@ impl Tensor {
         dims.copy_from_slice(self.dims());
         dims[axis] = index.elements();
         self.gather(dim, &index.broadcast_to(dims)?)
-    }
-
-    /// The rows of this table `[N, ...]` that an `I32` tensor of any shape names, PyTorch's
-    /// `embedding`: the result has the shape of `index`, then that of a row. The row `padding` gets no
-    /// gradient. Errors as [`gather`](Tensor::gather), or where the table is a scalar or has no row
-    /// `padding`.
-    pub fn embedding(&self, index: &Tensor, padding: Option<usize>) -> Result<Tensor> {
-        let rows = axis("embedding", 0, self.rank())?;
-        if let Some(row) = padding.filter(|&row| row >= self.dims()[rows]) {
-            let message = format!("padding row {row} is not in the table {}", self.shape());
-            return Err(Error::op("embedding", message));
-        }
-        let shape = [index.dims(), &self.dims()[1..]].concat();
-        let found = self.index_select(0, &index.reshape(index.elements())?)?.reshape(&shape)?;
-        let Some(row) = padding else { return Ok(found) };
-        let mut dims = index.dims().to_vec();
-        dims.resize(shape.len(), 1);
-        index.reshape(dims)?.eq(row as f64)?.where_(&found.detach(), &found)
     }
 }

@@ -26,6 +26,7 @@ mod reduce;
 mod resample;
 mod reshape;
 mod scan;
+mod scatter;
 mod slice;
 mod softmax;
 mod statistics;

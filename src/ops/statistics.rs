@@ -12,18 +12,23 @@ impl Tensor {
         zero.where_(0.0, &f(&zero.where_(1.0, self)?)?)
     }
 
+    /// Where an element is not 0: a comparison, which takes NaN for true on every device.
+    fn truth(&self) -> Result<Tensor> {
+        if self.dtype() == DType::Bool { Ok(self.clone()) } else { self.ne(0.0) }
+    }
+
     /// Whether any element over axes is true (not 0), as `Bool`: `x.any(1, false)`, `x.any(.., false)`.
     /// False over no elements.
     pub fn any(&self, axes: impl IntoAxes, keepdim: bool) -> Result<Tensor> {
         let axes = to_signed(axes.into_axes("any", self.rank())?);
-        self.cast(DType::Bool)?.cast(DType::I32)?.sum(&axes[..], keepdim)?.ne(0.0)
+        self.truth()?.cast(DType::I32)?.sum(&axes[..], keepdim)?.ne(0.0)
     }
 
     /// Whether all elements over axes are true (not 0), as `Bool`; see [`any`](Tensor::any). True over
     /// no elements.
     pub fn all(&self, axes: impl IntoAxes, keepdim: bool) -> Result<Tensor> {
         let axes = to_signed(axes.into_axes("all", self.rank())?);
-        self.cast(DType::Bool)?.logical_not()?.cast(DType::I32)?.sum(&axes[..], keepdim)?.eq(0.0)
+        self.truth()?.logical_not()?.cast(DType::I32)?.sum(&axes[..], keepdim)?.eq(0.0)
     }
 
     /// Standard deviations over axes: the square root of [`var`](Tensor::var), with its correction and

@@ -334,4 +334,46 @@ fn scatter(cases: &mut Vec<Case>) {
         let op = move |x: &[Tensor]| x[0].scatter(axis as isize, &x[1], &x[2]);
         cases.push(Case::new(format!("scatter/{name}"), inputs, op, reference));
     }
+    // One index for all lines, long enough to be sorted.
+    for (name, table, count) in
+        [("rows", vec![50, 5], 400), ("vector", vec![7], 65), ("sparse", vec![3000, 3], 90)]
+    {
+        let rows = table[0] as i32;
+        let inputs = [Input::floats(&table), Input::ints(&[count], 0, rows)];
+        let reference =
+            |x: &[Array]| x[0].select(Axis(0), &x[1].iter().map(|&i| i as usize).collect::<Vec<_>>());
+        let op = |x: &[Tensor]| x[0].embedding(&x[1], None);
+        cases.push(Case::new(format!("embedding/{name}"), inputs, op, reference));
+        let mut dims = table.clone();
+        dims[0] = count;
+        let inputs = [Input::floats(&table), Input::ints(&[count], 0, rows), Input::floats(&dims).reseeded()];
+        // The whole shape of the source, along which the index is repeated.
+        let spread = |x: &[Tensor]| {
+            let mut shape = vec![1; x[2].rank()];
+            shape[0] = x[1].elements();
+            x[1].reshape(shape)?.broadcast_to(x[2].shape())
+        };
+        let reference = |x: &[Array]| {
+            let mut out = x[0].clone();
+            for (row, &to) in x[2].outer_iter().zip(x[1].iter()) {
+                let mut target = out.index_axis_mut(Axis(0), to as usize);
+                target += &row;
+            }
+            out
+        };
+        let op = move |x: &[Tensor]| x[0].scatter_add(0, &spread(x)?, &x[2]);
+        cases.push(
+            Case::new(format!("scatter_add/shared_{name}"), inputs.clone(), op, reference)
+                .tolerance(2e-6, 1e-5),
+        );
+        let reference = |x: &[Array]| {
+            let mut out = x[0].clone();
+            for (row, &to) in x[2].outer_iter().zip(x[1].iter()) {
+                out.index_axis_mut(Axis(0), to as usize).assign(&row);
+            }
+            out
+        };
+        let op = move |x: &[Tensor]| x[0].scatter(0, &spread(x)?, &x[2]);
+        cases.push(Case::new(format!("scatter/shared_{name}"), inputs, op, reference));
+    }
 }
