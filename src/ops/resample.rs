@@ -88,6 +88,13 @@ impl Op for Resample {
         pieces.enumerate().for_each(|(piece, rows)| {
             let plane = &input[piece * together / count * self.size * inner..][..self.size * inner];
             let bands = &self.bands[piece * together % count..];
+            if inner == 1 {
+                for ((start, weights), out) in bands.iter().zip(rows) {
+                    let taken = weights.iter().zip(&plane[*start..]).filter(|(weight, _)| **weight != 0.0);
+                    *out = taken.map(|(weight, value)| weight * value).sum();
+                }
+                return;
+            }
             for ((start, weights), out) in bands.iter().zip(rows.chunks_exact_mut(inner)) {
                 out.fill(0.0);
                 for (&weight, values) in weights.iter().zip(plane[start * inner..].chunks_exact(inner)) {
