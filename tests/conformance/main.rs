@@ -2,14 +2,12 @@
 //!
 //! A case is one trial a device, `cpu/NAME` and `gpu/NAME`: outputs, gradients and, where the case has
 //! them, gradients of gradients, each within its own tolerance. Inputs reach the ops as the views that
-//! the case describes. What Kiln lacks is listed as ignored and of the kind `missing`, never as
-//! passed. On a GPU that takes denormal numbers for 0, elements computed from such are not compared; the
+//! the case describes. What Kiln lacks is listed as of the kind `missing`, and fails. On a GPU that takes denormal numbers for 0, elements computed from such are not compared; the
 //! cases are of the kind `denormals excused`.
 //!
 //! | variable | effect |
 //! | --- | --- |
 //! | `KILN_FIXTURES=DIR` | reads the cases in `DIR`, or `DIR/ops`, instead |
-//! | `KILN_CONFORMANCE_STRICT=1` | what is missing fails |
 //! | `KILN_REQUIRE_GPU=1` | an absent GPU fails |
 
 mod case;
@@ -23,8 +21,7 @@ use std::sync::Arc;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let set = |name| std::env::var_os(name).is_some_and(|value| value != "0");
-    let (strict, required) = (set("KILN_CONFORMANCE_STRICT"), set("KILN_REQUIRE_GPU"));
+    let required = std::env::var_os("KILN_REQUIRE_GPU").is_some_and(|value| value != "0");
     let cases = match Cases::load() {
         Ok(cases) => cases,
         Err(message) => {
@@ -44,7 +41,7 @@ fn main() {
             for device in ["cpu", "gpu"] {
                 let lack = lack.clone();
                 let trial = Trial::test(format!("{device}/{}", case.name), || Err(Failed::from(lack)));
-                trials.push(trial.with_kind("missing").with_ignored_flag(!strict));
+                trials.push(trial.with_kind("missing"));
             }
             continue;
         }
