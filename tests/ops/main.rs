@@ -3,7 +3,7 @@
 //! A case becomes these trials: `cpu/value` and `gpu/value` compare with the reference computed in
 //! float64, `gpu/agrees` compares the GPU with the CPU, `cpu/gradient` and `gpu/gradient` compare gradients taken
 //! in the middle of a graph with central differences of the float64 reference, and `shader` validates
-//! what the op would give a GPU, with naga and without one. A device that is absent shows as
+//! what the op would give a GPU and translates it to SPIR-V, MSL and HLSL, with naga and without a GPU. A device that is absent shows as
 //! ignored; `KILN_REQUIRE_GPU=1` makes that a failure.
 
 mod case;

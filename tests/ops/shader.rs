@@ -4,6 +4,8 @@ use crate::case::Case;
 use kiln::device::{Argument, Buffer, Caps, Device, DeviceKind, Download, Memory, specialise};
 use kiln::{Engine, Error, Op, Result, Spec};
 use libtest_mimic::Failed;
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -46,18 +48,30 @@ impl Recorder {
             }
             let source = specialise(kernel).map_err(|error| error.to_string())?;
             if !self.valid.lock().unwrap().contains(&source) {
-                let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
-                naga::valid::Validator::new(
-                    naga::valid::ValidationFlags::all(),
-                    naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-                )
-                .validate(&module)
-                .map_err(|e| e.emit_to_string(&source))?;
+                translate(&source)?;
                 self.valid.lock().unwrap().insert(source);
             }
         }
         Ok(())
     }
+}
+
+/// Validates a shader and writes it in the language of every graphics API that wgpu drives.
+fn translate(source: &str) -> Result<(), String> {
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
+    let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let info = Validator::new(ValidationFlags::all(), capabilities)
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(source))?;
+    spv::write_vec(&module, &info, &spv::Options::default(), None).map_err(|e| format!("SPIR-V: {e}"))?;
+    msl::write_string(&module, &info, &msl::Options::default(), &msl::PipelineOptions::default())
+        .map_err(|e| format!("MSL: {e}"))?;
+    let (options, pipeline) = (hlsl::Options::default(), hlsl::PipelineOptions::default());
+    let mut text = String::new();
+    hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(&module, &info, None)
+        .map_err(|e| format!("HLSL: {e}"))?;
+    Ok(())
 }
 
 /// Runs a case so that each of its ops is asked for its plan.
