@@ -1,7 +1,6 @@
 // The positions that sort each row: an invocation counts how many elements of its row come before its
 // own, which is its place. That compares every two elements, but needs one dispatch and no scratch,
 // and neighbours read the same words.
-// import: common
 
 // Whether the words are floats, else signed integers.
 const FLOAT: bool = true;
@@ -38,7 +37,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.count { return; }
     let row = i / params.length;
     let first = row * params.length;

@@ -1,5 +1,4 @@
 // Copies one input into its place in the joined tensor. Elements are words of any type.
-// import: common
 
 struct Params {
     count: u32,
@@ -19,7 +18,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.count { return; }
     result[i / params.run * params.total + params.offset + i % params.run] = input[i];
 }

@@ -18,7 +18,9 @@ const STRIDE_X: u32 = 1u;
 const KERNEL: u32 = KERNEL_Y * KERNEL_X;
 
 struct Params {
-    gemm: Gemm,
+    // As in gemm.wgsl.
+    size: vec4<u32>,
+    tiles: vec4<u32>,
     groups: u32,
     // Of one group.
     channels: u32,
@@ -138,13 +140,4 @@ fn store(m: u32, n: u32, split: u32, value: f32) {
         }
     }
     result[place] = value;
-}
-
-@compute @workgroup_size(THREADS)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    gemm_tile(group_index(group, groups), lane);
 }

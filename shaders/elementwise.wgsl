@@ -4,7 +4,6 @@
 //
 // params[0]: elements, rank; params[1..3]: sizes of the (merged) dimensions; then for each input its
 // offset and, where it is strided, eight strides; then the constants.
-// import: common
 
 const PARAMS: u32 = 4u;
 @group(0) @binding(0) var<uniform> params: array<vec4<u32>, PARAMS>;
@@ -278,5 +277,5 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    store(group_index(group, groups) * 256u + lane, params[0].x);
+    store((group.x + group.y * groups.x) * 256u + lane, params[0].x);
 }

@@ -1,6 +1,5 @@
 // result[i] = data[place(i) + index[i] * step], where place walks the data without its axis. Elements
 // are words of any type.
-// import: common
 
 struct Params {
     count: u32,
@@ -28,7 +27,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.count { return; }
     var rest = i;
     var place = params.data_offset;

@@ -1,17 +1,13 @@
 // The core of every matrix product: C[m, n] = sum over k of A[m, k] B[k, n], a tile a workgroup.
 //
-// The importing shader declares
-//   params.gemm: Gemm          sizes and the division into tiles
-//   fn start(batch: u32)       called before anything else for a batch entry
-//   fn load_a(m: u32, k: u32) -> f32
-//   fn load_b(k: u32, n: u32) -> f32
-//   fn store(m: u32, n: u32, split: u32, value: f32)
-// and calls gemm_tile from main. The functions are only called for places inside the matrices.
+// A shader that imports this one replaces the part between the two marks: it says where the
+// elements are. Its uniform begins with `size` and `tiles`; `start` is called before anything else
+// for a batch entry, the other functions only for places inside the matrices. What stands there
+// now, one product of row-major matrices, makes this file valid as it is.
 //
 // An invocation computes M4 x N4 blocks of 4 x 4; a workgroup is THREADS_M x THREADS_N of them.
 // Both tiles lie in workgroup memory as vectors of four neighbouring rows (of A) or columns (of B);
 // the next tiles are fetched into registers while the products of these ones are summed.
-// import: common
 
 const M4: u32 = 1u;
 const N4: u32 = 1u;
@@ -28,17 +24,34 @@ const VECTORS_N: u32 = THREADS_N * N4;
 const A_LOADS: u32 = VECTORS_M * TILE_K / THREADS;
 const B_LOADS: u32 = VECTORS_N * TILE_K / THREADS;
 
-struct Gemm {
-    m: u32,
-    n: u32,
-    k: u32,
-    batch: u32,
-    tiles_m: u32,
-    tiles_n: u32,
-    // The sum over k is cut into this many runs, which different workgroups compute.
-    splits: u32,
-    k_per_split: u32,
+// begin operands
+struct Params {
+    // m, n, k, batch entries
+    size: vec4<u32>,
+    // Tiles along m and n; the runs that the sum over k is cut into, which different workgroups
+    // compute; the length of a run.
+    tiles: vec4<u32>,
 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;
+
+fn start(batch: u32) {}
+
+fn load_a(m: u32, k: u32) -> f32 {
+    return a[m * params.size.z + k];
+}
+
+fn load_b(k: u32, n: u32) -> f32 {
+    return b[k * params.size.y + n];
+}
+
+fn store(m: u32, n: u32, split: u32, value: f32) {
+    result[(split * params.size.x + m) * params.size.y + n] = value;
+}
+// end operands
 
 var<workgroup> tile_a: array<vec4<f32>, VECTORS_M * TILE_K>;
 var<workgroup> tile_b: array<vec4<f32>, VECTORS_N * TILE_K>;
@@ -54,7 +67,7 @@ fn place_in_tile(i: u32, vectors: u32, along_k: bool) -> vec2<u32> {
 fn fetch_a(m: u32, k: u32, k_end: u32) -> vec4<f32> {
     var values = vec4(0.0);
     if k < k_end {
-        let end = params.gemm.m;
+        let end = params.size.x;
         if m < end { values.x = load_a(m, k); }
         if m + 1u < end { values.y = load_a(m + 1u, k); }
         if m + 2u < end { values.z = load_a(m + 2u, k); }
@@ -66,7 +79,7 @@ fn fetch_a(m: u32, k: u32, k_end: u32) -> vec4<f32> {
 fn fetch_b(k: u32, n: u32, k_end: u32) -> vec4<f32> {
     var values = vec4(0.0);
     if k < k_end {
-        let end = params.gemm.n;
+        let end = params.size.y;
         if n < end { values.x = load_b(k, n); }
         if n + 1u < end { values.y = load_b(k, n + 1u); }
         if n + 2u < end { values.z = load_b(k, n + 2u); }
@@ -78,18 +91,21 @@ fn fetch_b(k: u32, n: u32, k_end: u32) -> vec4<f32> {
 // Computes tile `number`; nothing where it is past the last one. `number` must be the same for
 // all invocations of the workgroup, which is what makes the barriers uniform.
 fn gemm_tile(number: u32, lane: u32) {
-    let size = params.gemm;
-    let in_batch = number / size.splits;
-    let split = number % size.splits;
-    let tiles = size.tiles_m * size.tiles_n;
+    let size = params.size;
+    let tiles_m = params.tiles.x;
+    let splits = params.tiles.z;
+    let run = params.tiles.w;
+    let in_batch = number / splits;
+    let split = number % splits;
+    let tiles = tiles_m * params.tiles.y;
     let batch = in_batch / tiles;
-    if batch >= size.batch {
+    if batch >= size.w {
         return;
     }
-    let first_m = in_batch % tiles % size.tiles_m * VECTORS_M * 4u;
-    let first_n = in_batch % tiles / size.tiles_m * VECTORS_N * 4u;
-    let k_begin = split * size.k_per_split;
-    let k_end = min(k_begin + size.k_per_split, size.k);
+    let first_m = in_batch % tiles % tiles_m * VECTORS_M * 4u;
+    let first_n = in_batch % tiles / tiles_m * VECTORS_N * 4u;
+    let k_begin = split * run;
+    let k_end = min(k_begin + run, size.z);
     start(batch);
 
     let row = lane / THREADS_N;
@@ -147,13 +163,22 @@ fn gemm_tile(number: u32, lane: u32) {
             for (var r = 0u; r < 4u; r++) {
                 let m = first_m + (i * THREADS_M + row) * 4u + r;
                 let values = sums[(i * N4 + j) * 4u + r];
-                if m < size.m {
-                    if n < size.n { store(m, n, split, values.x); }
-                    if n + 1u < size.n { store(m, n + 1u, split, values.y); }
-                    if n + 2u < size.n { store(m, n + 2u, split, values.z); }
-                    if n + 3u < size.n { store(m, n + 3u, split, values.w); }
+                if m < size.x {
+                    if n < size.y { store(m, n, split, values.x); }
+                    if n + 1u < size.y { store(m, n + 1u, split, values.y); }
+                    if n + 2u < size.y { store(m, n + 2u, split, values.z); }
+                    if n + 3u < size.y { store(m, n + 3u, split, values.w); }
                 }
             }
         }
     }
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    gemm_tile(group.x + group.y * groups.x, lane);
 }

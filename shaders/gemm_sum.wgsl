@@ -1,5 +1,4 @@
 // Adds the runs that a product's sum over k was cut into, always in the same order.
-// import: common
 
 struct Params {
     elements: u32,
@@ -16,7 +15,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i < params.elements {
         var sum = 0.0;
         for (var split = 0u; split < params.splits; split++) {

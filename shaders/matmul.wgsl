@@ -11,7 +11,9 @@ struct Operand {
 }
 
 struct Params {
-    gemm: Gemm,
+    // As in gemm.wgsl.
+    size: vec4<u32>,
+    tiles: vec4<u32>,
     a: Operand,
     b: Operand,
     batch_dims: array<vec4<u32>, 2>,
@@ -51,15 +53,6 @@ fn load_b(k: u32, n: u32) -> f32 {
 }
 
 fn store(m: u32, n: u32, split: u32, value: f32) {
-    let size = params.gemm;
-    result[((split * size.batch + matrix) * size.m + m) * size.n + n] = value;
-}
-
-@compute @workgroup_size(THREADS)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    gemm_tile(group_index(group, groups), lane);
+    let size = params.size;
+    result[((split * size.w + matrix) * size.x + m) * size.y + n] = value;
 }

@@ -1,6 +1,5 @@
 // Padding of one dimension of [outer, size, inner], around and between its elements. Elements are
 // words of any type.
-// import: common
 
 struct Params {
     count: u32,
@@ -24,7 +23,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.count { return; }
     let row = i / params.inner;
     // Places before the first element wrap around to great ones.

@@ -1,6 +1,5 @@
 // Means over windows that are a range of rows times a range of columns, or the transpose: each
 // window's share given back to its elements, gathered by each element.
-// import: common
 
 const ADAPTIVE: bool = false;
 const SPREAD: bool = false;
@@ -66,7 +65,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.count { return; }
     let size = params.input.x * params.input.y;
     let pooled = params.output.x * params.output.y;

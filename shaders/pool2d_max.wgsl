@@ -1,7 +1,6 @@
 // The element of `other` at the position of the greatest of each window of x, or the transpose:
 // each window's element of `other` added at that position, gathered by the position's own
 // invocation so that no two write one place.
-// import: common
 
 const SPREAD: bool = false;
 
@@ -65,7 +64,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.count { return; }
     let size = params.input.x * params.input.y;
     let pooled = params.output.x * params.output.y;

@@ -1,5 +1,4 @@
 // Random words by Philox4x32-10, four an invocation, as src/ops/random.rs makes them on the CPU.
-// import: common
 
 // 0: uniform floats, 1: normal floats, 2: truth values.
 const KIND: u32 = 0u;
@@ -82,7 +81,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let block = group_index(group, groups) * 256u + lane;
+    let block = (group.x + group.y * groups.x) * 256u + lane;
     let words = philox4x32(vec4(block, 0u, 0u, params.stream), vec2(params.key_low, params.key_high));
     var values: vec4<u32>;
     if KIND == 1u {

@@ -4,7 +4,6 @@
 //
 // Where outputs are few the length is cut into parts, whose results [parts, outputs] are reduced by
 // a second dispatch.
-// import: common
 
 alias T = f32;
 alias R = f32;
@@ -64,7 +63,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let item = group_index(group, groups) * (256u / LANES) + index / LANES;
+    let item = (group.x + group.y * groups.x) * (256u / LANES) + index / LANES;
     let lane = index % LANES;
     let inside = item < params.outputs * params.parts;
     var value = bitcast<T>(params.first);

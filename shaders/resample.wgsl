@@ -1,6 +1,5 @@
 // Weighted sums of neighbours along the size of [outer, size, inner]: output o takes `taps` elements
 // from starts[o]. Weights of 0 fill the rows, and what they stand for is not read.
-// import: common
 
 struct Params {
     elements: u32,
@@ -21,7 +20,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.elements { return; }
     let output = i / params.inner % params.count;
     let outer = i / params.inner / params.count;

@@ -2,7 +2,6 @@
 // invocations share a line: each folds a chunk of it, the chunks' results are scanned among the
 // lanes, and each lane walks its chunk again from what stands before it. A step is an affine map,
 // y -> scale * y + shift, and so is a run of steps: that is what is folded.
-// import: common
 
 alias T = f32;
 // 0: sum, 1: product, 2: recurrence.
@@ -36,7 +35,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let line = group_index(group, groups) * (256u / LANES) + index / LANES;
+    let line = (group.x + group.y * groups.x) * (256u / LANES) + index / LANES;
     let lane = index % LANES;
     let base = line / params.inner * params.length * params.inner + line % params.inner;
     var begin = 0u;

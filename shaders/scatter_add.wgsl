@@ -1,6 +1,5 @@
 // Sums by index: each invocation makes one output element and walks all indices of its line, in
 // order. That reads much more than it adds, but needs no atomics and always rounds the same.
-// import: common
 
 alias T = f32;
 // Whether an element takes the place of those before it, instead of being added.
@@ -37,7 +36,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.count { return; }
     let own = i32(i / params.inner % params.size);
     var rest = i / (params.inner * params.size) * params.inner + i % params.inner;

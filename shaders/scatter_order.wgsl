@@ -1,6 +1,5 @@
 // An index sorted by counting: an invocation counts how many come before its own, which is its place.
 // Equal ones keep their order.
-// import: common
 
 struct Params {
     length: u32,
@@ -18,7 +17,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.length { return; }
     let own = index[params.offset + i * params.step];
     var before = 0u;

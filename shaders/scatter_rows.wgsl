@@ -1,6 +1,5 @@
 // Sums by a sorted index that all lines share: each invocation finds the run of its place by bisection
 // and adds up what belongs there, in the order of the index.
-// import: common
 
 alias T = f32;
 // Whether an element takes the place of those before it, instead of being added.
@@ -39,7 +38,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.count { return; }
     let own = i32(i / params.inner % params.size);
     var rest = i / (params.inner * params.size) * params.inner + i % params.inner;

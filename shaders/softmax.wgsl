@@ -1,5 +1,4 @@
 // Softmax of rows, LANES invocations a row.
-// import: common
 
 const LANES: u32 = 256u;
 // Whether the logarithm is wanted.
@@ -39,7 +38,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let row = group_index(group, groups) * (256u / LANES) + index / LANES;
+    let row = (group.x + group.y * groups.x) * (256u / LANES) + index / LANES;
     let lane = index % LANES;
     let start = row * params.length;
     // A row past the end has no elements.

@@ -1,6 +1,5 @@
 // Overlapping windows added up: [outer, size, count, inner] to [outer, length, inner], where element k
 // of window w lies at k * dilation + w * stride. Each invocation gathers what lies on its place.
-// import: common
 
 struct Params {
     elements: u32,
@@ -21,7 +20,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = group_index(group, groups) * 256u + lane;
+    let i = (group.x + group.y * groups.x) * 256u + lane;
     if i >= params.elements { return; }
     let place = i / params.inner % params.length;
     let outer = i / params.inner / params.length;

@@ -81,7 +81,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Workgroups for `count` of them in a row, folded over two dimensions where one is too
-    /// short. The shader finds its number with `group_index` of `common.wgsl`, and returns when it
+    /// short. The shader's number is `group.x + group.y * groups.x`, and it returns when that
     /// is past the end.
     pub fn fold(count: usize, caps: &Caps) -> [u32; 3] {
         let limit = caps.groups as usize;

@@ -6,13 +6,11 @@ use super::Kernel;
 use crate::{Error, Result};
 
 /// Shaders that others may import by name.
-pub const IMPORTS: &[(&str, &str)] = &[
-    ("common", include_str!("../../shaders/common.wgsl")),
-    ("gemm", include_str!("../../shaders/gemm.wgsl")),
-];
+pub const IMPORTS: &[(&str, &str)] = &[("gemm", include_str!("../../shaders/gemm.wgsl"))];
 
 /// The WGSL of a kernel: each line `// import: NAME` replaced by the shader of that name in
-/// [`IMPORTS`] (once, however often it is imported), and each of the kernel's constants put in
+/// [`IMPORTS`] (once, however often it is imported) without its part between `// begin operands`
+/// and `// end operands`, for which the importer stands in, and each of the kernel's constants put in
 /// place of the value of the `const` or `alias` that declares it at the start of a line.
 pub fn specialise(kernel: &Kernel) -> Result<String> {
     let name = &kernel.shader.name;
@@ -43,7 +41,10 @@ fn resolve(shader: &str, source: &str, included: &mut Vec<String>, text: &mut St
         };
         if !included.iter().any(|done| done == name) {
             included.push(name.to_string());
-            resolve(shader, source, included, text)?;
+            let (head, rest) = source.split_once("// begin operands").unwrap_or((source, ""));
+            let tail = rest.split_once("// end operands").map_or("", |(_, tail)| tail);
+            resolve(shader, head, included, text)?;
+            resolve(shader, tail, included, text)?;
         }
     }
     Ok(())
@@ -74,11 +75,11 @@ mod tests {
     use super::*;
     use crate::device::Shader;
 
-    const SOURCE: &str = "// import: common\n\
+    const SOURCE: &str = "// import: gemm\n\
         alias Element = f32;\n\
         const TILE_ROWS: u32 = 4u; // rows\n\
         const TILE = 8u;\n\
-        // import: common\n\
+        // import: gemm\n\
         fn f() { const TILE_LOCAL: u32 = 1u; }\n";
 
     fn kernel(source: &'static str, constants: &[(&'static str, &'static str)]) -> Kernel {
@@ -96,7 +97,8 @@ mod tests {
         let text =
             specialise(&kernel(SOURCE, &[("TILE", "32u"), ("Element", "f16"), ("TILE_ROWS", "2u")])).unwrap();
         assert!(text.contains("alias Element = f16;\nconst TILE_ROWS: u32 = 2u; // rows\nconst TILE = 32u;"));
-        assert_eq!(text.matches("fn group_index").count(), 1);
+        assert_eq!(text.matches("fn gemm_tile(").count(), 1);
+        assert!(!text.contains("struct Params"), "the importer declares the operands");
     }
 
     #[test]

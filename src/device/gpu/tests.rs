@@ -15,7 +15,6 @@ struct Affine {
 }
 
 const AFFINE: &str = "
-// import: common
 struct Params { count: u32, addend: f32 }
 const FACTOR: f32 = 1.0;
 @group(0) @binding(0) var<uniform> params: Params;
@@ -24,7 +23,7 @@ const FACTOR: f32 = 1.0;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-    let i = group_index(group, groups) * 64u + local;
+    let i = (group.x + group.y * groups.x) * 64u + local;
     if i < params.count { output[i] = input[i] * FACTOR + params.addend; }
 }
 ";

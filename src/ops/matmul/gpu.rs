@@ -42,7 +42,7 @@ impl Gemm {
         self.m.div_ceil(rows) * self.n.div_ceil(columns) * self.batch
     }
 
-    /// The plan of `shader`, an importer of the core, whose uniform is the core's struct and then
+    /// The plan of `shader`, an importer of the core, whose uniform is the core's eight words and then
     /// `params`, and which binds two inputs and a result of `elements` elements.
     pub fn plan(
         &self,
