@@ -53,6 +53,41 @@ fn minimum_f32(a: f32, b: f32) -> f32 {
     return min(a, b);
 }
 
+// WGSL leaves exp and log open at NaN, infinities and 0, and drivers differ there.
+fn exp_f32(a: f32) -> f32 {
+    if is_nan(a) { return a; }
+    if a > 88.72284 { return inf(); }
+    if a < -104.0 { return 0.0; }
+    return exp(a);
+}
+
+// log(1 + a) for a from -0.3 to 0.5, by log((1 + s) / (1 - s)) = 2 (s + s^3 / 3 + s^5 / 5 + ...).
+fn log1p_series(a: f32) -> f32 {
+    let s = a / (2.0 + a);
+    let q = s * s;
+    return 2.0 * s * (1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * (0.11111111 + q * 0.09090909)))));
+}
+
+// Near 1 WGSL only bounds the absolute error of log.
+fn log_f32(a: f32) -> f32 {
+    if is_nan(a) || a < 0.0 { return nan(); }
+    if a == 0.0 { return -inf(); }
+    if is_inf(a) { return a; }
+    if a > 0.75 && a < 1.5 { return log1p_series(a - 1.0); }
+    return log(a);
+}
+
+// log(1 + a) would lose the digits of a near 0.
+fn log1p_f32(a: f32) -> f32 {
+    if a > -0.3 && a < 0.5 && !is_nan(a) { return log1p_series(a); }
+    return log_f32(1.0 + a);
+}
+
+fn relu_f32(a: f32) -> f32 {
+    if is_nan(a) { return a; }
+    return max(a, 0.0);
+}
+
 // tanh by exp2 overflows in some drivers for large arguments; it is 1 in f32 from 9.02 on. Near 0
 // the series keeps the relative error small.
 fn tanh_f32(a: f32) -> f32 {
@@ -72,19 +107,7 @@ fn expm1_f32(a: f32) -> f32 {
         return a + a * a * (0.5 + a * (0.16666667 + a * (0.041666668 + a * (0.008333334
             + a * (0.0013888889 + a * (0.0001984127 + a * 0.000024801588))))));
     }
-    return exp(a) - 1.0;
-}
-
-// Near 0 by log((1 + s) / (1 - s)) = 2 (s + s^3 / 3 + s^5 / 5 + ...), where log(1 + a) would lose the
-// digits of a.
-fn log1p_f32(a: f32) -> f32 {
-    if is_nan(a) || a < -1.0 { return nan(); }
-    if a > -0.3 && a < 0.5 {
-        let s = a / (2.0 + a);
-        let q = s * s;
-        return 2.0 * s * (1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * (0.11111111 + q * 0.09090909)))));
-    }
-    return log(1.0 + a);
+    return exp_f32(a) - 1.0;
 }
 
 // WGSL allows sin, cos, tan and atan errors in the fourth digit, and any beyond pi: these are the
@@ -197,9 +220,10 @@ fn remainder_f32(a: f32, b: f32) -> f32 {
     return select(rest, rest + b, rest != 0.0 && (rest < 0.0) != (b < 0.0));
 }
 
+// GLSL leaves % open for negative numbers.
 fn fmod_i32(a: i32, b: i32) -> i32 {
-    if b == 0 || b == -1 { return 0; }
-    return a % b;
+    if b == 0 { return 0; }
+    return a - divide_i32(a, b) * b;
 }
 
 fn remainder_i32(a: i32, b: i32) -> i32 {
@@ -239,7 +263,7 @@ fn erf_f32(a: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.5 * z);
     let p = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806
         + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
-    let r = 1.0 - t * exp(-z * z + p);
+    let r = 1.0 - t * exp_f32(-z * z + p);
     return select(-r, r, a >= 0.0);
 }
 
@@ -257,6 +281,7 @@ fn divide_f32(a: f32, b: f32) -> f32 {
 
 fn divide_i32(a: i32, b: i32) -> i32 {
     if b == 0 { return 0; }
+    if b == -1 { return -a; }
     return a / b;
 }
 

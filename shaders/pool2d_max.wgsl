@@ -40,7 +40,7 @@ fn greatest(base: u32, window: vec2<u32>) -> u32 {
             if w >= params.input.y { continue; }
             let at = base + h * params.input.y + w;
             let element = x[at];
-            if best == NONE || element > value || (is_nan(element) && !is_nan(value)) {
+            if best == NONE || (!is_nan(value) && (is_nan(element) || element > value)) {
                 best = at;
                 value = element;
             }

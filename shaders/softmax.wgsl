@@ -26,8 +26,9 @@ fn greater(a: f32, b: f32) -> f32 {
     return max(a, b);
 }
 
-// exp of -inf is left open by WGSL; below -104 it is 0 in f32.
+// exp of NaN and of -inf are left open by WGSL; below -104 it is 0 in f32.
 fn exponential(a: f32) -> f32 {
+    if is_nan(a) { return a; }
     if a < -104.0 { return 0.0; }
     return exp(a);
 }

@@ -126,7 +126,7 @@ impl Tensor {
 static RELU: Row = Row {
     name: "relu",
     rule: Rule::Map(1),
-    wgsl: "select(a, 0.0, a < 0.0)",
+    wgsl: "relu_f32(a)",
     float: each!(|a: f32| -> f32 { if a < 0.0 { 0.0 } else { a } }),
     int: None,
     bool: None,
@@ -137,7 +137,7 @@ static RELU: Row = Row {
 static SIGMOID: Row = Row {
     name: "sigmoid",
     rule: Rule::Map(1),
-    wgsl: "1.0 / (1.0 + exp(-a))",
+    wgsl: "1.0 / (1.0 + exp_f32(-a))",
     float: each!(|a: f32| -> f32 { 1.0 / (1.0 + (-a).exp()) }),
     int: None,
     bool: None,
@@ -147,7 +147,7 @@ static SIGMOID: Row = Row {
 static LOGSIGMOID: Row = Row {
     name: "logsigmoid",
     rule: Rule::Map(1),
-    wgsl: "min(a, 0.0) - log1p_f32(exp(-abs(a)))",
+    wgsl: "min(a, 0.0) - log1p_f32(exp_f32(-abs(a)))",
     float: each!(|a: f32| -> f32 { a.min(0.0) - (-a.abs()).exp().ln_1p() }),
     int: None,
     bool: None,
@@ -230,7 +230,7 @@ static HARDTANH: Row = Row {
 static SOFTPLUS: Row = Row {
     name: "softplus",
     rule: Rule::Map(3),
-    wgsl: "select(log1p_f32(exp(a * b)) / b, a, a * b > c)",
+    wgsl: "select(log1p_f32(exp_f32(a * b)) / b, a, a * b > c)",
     float: each!(|a: f32, b: f32, c: f32| -> f32 { if a * b > c { a } else { (a * b).exp().ln_1p() / b } }),
     int: None,
     bool: None,

@@ -68,7 +68,7 @@ static DIV: Row = Row {
     rule: Rule::Map(2),
     wgsl: "divide_{T}(a, b)",
     float: each!(|a: f32, b: f32| -> f32 { a / b }),
-    int: each!(|a: i32, b: i32| -> i32 { a.checked_div(b).unwrap_or(0) }),
+    int: each!(|a: i32, b: i32| -> i32 { if b == 0 { 0 } else { a.wrapping_div(b) } }),
     bool: None,
     gradient: |x, y, g| {
         let first = g.div(&x[1])?;

@@ -139,16 +139,16 @@ static ABS: Row = Row {
 static SIGN: Row = Row {
     name: "sign",
     rule: Rule::Map(1),
-    wgsl: "sign(a)",
+    wgsl: "{T}(a > {T}(0)) - {T}(a < {T}(0))",
     float: each!(|a: f32| -> f32 { f32::from(i8::from(a > 0.0) - i8::from(a < 0.0)) }),
     int: each!(|a: i32| -> i32 { a.signum() }),
     bool: None,
     gradient: no_gradient,
 };
 
-float!(EXP, "exp", "exp(a)", |a| a.exp(), |_, y, g| Ok(vec![Some(g.mul(y)?)]));
+float!(EXP, "exp", "exp_f32(a)", |a| a.exp(), |_, y, g| Ok(vec![Some(g.mul(y)?)]));
 float!(EXPM1, "expm1", "expm1_f32(a)", |a| a.exp_m1(), |_, y, g| Ok(vec![Some(g.mul(&y.add(1.0)?)?)]));
-float!(LOG, "log", "log(a)", |a| a.ln(), |x, _, g| Ok(vec![Some(g.div(&x[0])?)]));
+float!(LOG, "log", "log_f32(a)", |a| a.ln(), |x, _, g| Ok(vec![Some(g.div(&x[0])?)]));
 float!(LOG1P, "log1p", "log1p_f32(a)", |a| a.ln_1p(), |x, _, g| Ok(vec![Some(g.div(&x[0].add(1.0)?)?)]));
 float!(SQRT, "sqrt", "sqrt(a)", |a| a.sqrt(), |_, y, g| Ok(vec![Some(g.div(&y.mul(2.0)?)?)]));
 float!(RSQRT, "rsqrt", "1.0 / sqrt(a)", |a| 1.0 / a.sqrt(), |_, y, g| {
