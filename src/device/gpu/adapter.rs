@@ -122,14 +122,38 @@ fn choose(selector: &Selector, listed: &[AdapterInfo]) -> Result<usize> {
 }
 
 impl GpuDevice {
-    /// Opens a GPU with all that its adapter offers.
+    /// Opens a GPU with all that its adapter offers, or with what the environment variable
+    /// `KILN_GPU_LIMITS` says:
+    ///
+    /// | value | limits |
+    /// |---|---|
+    /// | `adapter` | the adapter's own, as where it is not set |
+    /// | `default` | those that every WebGPU device has |
+    /// | `small` | for tests: 32 workgroups along a dimension and bindings of 64 KiB |
     pub fn open(selector: &Selector) -> Result<GpuDevice> {
-        open(selector, None)
+        open(selector, limits_of(&std::env::var("KILN_GPU_LIMITS").unwrap_or_default())?)
     }
 
     /// Opens a GPU with these limits only, an error where its adapter offers less.
     pub fn open_with_limits(selector: &Selector, limits: wgpu::Limits) -> Result<GpuDevice> {
         open(selector, Some(limits))
+    }
+}
+
+/// What a value of `KILN_GPU_LIMITS` asks for; `None` for the adapter's own limits.
+fn limits_of(name: &str) -> Result<Option<wgpu::Limits>> {
+    match name {
+        "" | "adapter" => Ok(None),
+        "default" => Ok(Some(wgpu::Limits::default())),
+        "small" => Ok(Some(wgpu::Limits {
+            max_compute_workgroups_per_dimension: 32,
+            max_storage_buffer_binding_size: 64 << 10,
+            ..Default::default()
+        })),
+        _ => Err(Error::NoDevice {
+            asked: format!("KILN_GPU_LIMITS={name}"),
+            message: "expected adapter, default or small".into(),
+        }),
     }
 }
 
@@ -159,6 +183,14 @@ mod tests {
     fn info(index: usize, name: &str, kind: DeviceKind) -> AdapterInfo {
         let (backend, driver) = ("Vulkan".into(), "test".into());
         AdapterInfo { index, name: name.into(), kind, backend, driver }
+    }
+
+    #[test]
+    fn limits_are_known_by_name() {
+        assert_eq!(limits_of("default").unwrap(), Some(wgpu::Limits::default()));
+        assert_eq!((limits_of("").unwrap(), limits_of("adapter").unwrap()), (None, None));
+        let error = limits_of("tiny").unwrap_err().to_string();
+        assert!(error.contains("tiny") && error.contains("expected"), "{error}");
     }
 
     #[test]
