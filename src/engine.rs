@@ -3,7 +3,7 @@
 #[cfg(not(feature = "gpu"))]
 use crate::Error;
 use crate::device::cpu::CpuDevice;
-use crate::device::{Device, DeviceKind, Memory};
+use crate::device::{Buffer, Device, DeviceKind, Memory};
 use crate::{Op, Result, Spec};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -145,6 +145,12 @@ impl Engine {
     /// The device that new tensors are made on and that runs what it has kernels for.
     pub(crate) fn main(&self) -> &Arc<dyn Device> {
         self.0.gpu.as_ref().unwrap_or(&self.0.cpu)
+    }
+
+    /// A buffer with a copy of `bytes`, on the main device if that can hold one so large.
+    pub(crate) fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
+        let main = self.main();
+        if bytes.len() <= main.largest() { main.upload(bytes) } else { self.0.cpu.upload(bytes) }
     }
 
     /// The device that runs this op: the GPU where it has a kernel, else the CPU.

@@ -68,6 +68,11 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// The byte alignment at which a kernel's input may start inside a buffer.
     fn alignment(&self) -> usize;
 
+    /// The largest buffer it can hold, in bytes.
+    fn largest(&self) -> usize {
+        usize::MAX
+    }
+
     /// Whether an op that allows [`in_place`](Op::in_place) may be given an input's buffer to write
     /// its output to.
     fn in_place(&self) -> bool {

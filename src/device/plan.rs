@@ -81,8 +81,9 @@ pub struct Kernel {
 
 impl Kernel {
     /// Workgroups for `count` of them in a row, folded over two dimensions where one is too
-    /// short. The shader's number is `group.x + group.y * groups.x`, and it returns when that
-    /// is past the end.
+    /// short. The shader writes its workgroup's number as `group.x + group.y * groups.x` and returns where
+    /// that is past the end. A shader with this expression may be run by several dispatches, see
+    /// [`specialise`](super::specialise); then there may be more rows than a dimension holds.
     pub fn fold(count: usize, caps: &Caps) -> [u32; 3] {
         let limit = caps.groups as usize;
         let rows = count.div_ceil(limit).max(1);

@@ -8,10 +8,18 @@ use crate::{Error, Result};
 /// Shaders that others may import by name.
 pub const IMPORTS: &[(&str, &str)] = &[("gemm", include_str!("../../shaders/gemm.wgsl"))];
 
+/// A workgroup's number, as shaders write it.
+const NUMBER: &str = "group.x + group.y * groups.x";
+/// What is added to it: a dispatch may be cut into several.
+const FIRST_GROUP: &str = "first_group";
+
 /// The WGSL of a kernel: each line `// import: NAME` replaced by the shader of that name in
 /// [`IMPORTS`] (once, however often it is imported) without its part between `// begin operands`
 /// and `// end operands`, for which the importer stands in, and each of the kernel's constants put in
 /// place of the value of the `const` or `alias` that declares it at the start of a line.
+///
+/// To a workgroup's number, `group.x + group.y * groups.x`, the variable `first_group` is added, a uniform
+/// at the binding that follows those of the kernel: a dispatch can then be cut into several.
 pub fn specialise(kernel: &Kernel) -> Result<String> {
     let name = &kernel.shader.name;
     let mut text = String::with_capacity(kernel.shader.source.len() + 256);
@@ -22,7 +30,18 @@ pub fn specialise(kernel: &Kernel) -> Result<String> {
         })?;
         text.replace_range(start..end, value);
     }
+    if text.contains(NUMBER) {
+        text = text.replace(NUMBER, &format!("{FIRST_GROUP} + {NUMBER}"));
+        let binding = kernel.bindings.len() + 1;
+        text += &format!("@group(0) @binding({binding}) var<uniform> {FIRST_GROUP}: u32;\n");
+    }
     Ok(text)
+}
+
+/// Whether a dispatch of this specialised shader can be cut into several.
+#[cfg(feature = "gpu")]
+pub(super) fn divisible(text: &str) -> bool {
+    text.contains(FIRST_GROUP)
 }
 
 fn fault(shader: &str, message: String) -> Error {
@@ -73,7 +92,7 @@ fn declared_value(text: &str, name: &str) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Shader;
+    use crate::device::{Binding, Shader};
 
     const SOURCE: &str = "// import: gemm\n\
         alias Element = f32;\n\
@@ -99,6 +118,15 @@ mod tests {
         assert!(text.contains("alias Element = f16;\nconst TILE_ROWS: u32 = 2u; // rows\nconst TILE = 32u;"));
         assert_eq!(text.matches("fn gemm_tile(").count(), 1);
         assert!(!text.contains("struct Params"), "the importer declares the operands");
+    }
+
+    #[test]
+    fn the_number_of_a_workgroup_starts_anywhere() {
+        let mut kernel = kernel("fn main() { let i = (group.x + group.y * groups.x) * 64u; }", &[]);
+        kernel.bindings = vec![Binding::Input(0), Binding::Output];
+        let text = specialise(&kernel).unwrap();
+        assert!(text.contains("(first_group + group.x + group.y * groups.x) * 64u"), "{text}");
+        assert!(text.contains("@group(0) @binding(3) var<uniform> first_group: u32;"), "{text}");
     }
 
     #[test]

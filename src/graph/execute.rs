@@ -6,6 +6,7 @@ use crate::ops::fused::Fused;
 use crate::tensor::Node;
 use crate::{Error, Op, Result, Spec, Tensor};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A node in a graph being run; inputs are item numbers, always lower than the item's own.
@@ -161,17 +162,26 @@ impl<'a> Run<'a> {
     fn argument(&mut self, root: usize, spec: Spec, op: &dyn Op, device: &dyn Device) -> Result<Argument> {
         let missing = || Error::op(op.name(), "an input was lost to an earlier error");
         let mut buffer = self.buffers[root].clone().ok_or_else(missing)?;
+        let mut spec = spec;
         if buffer.kind() != device.kind() {
+            let from = self.items[root].node.engine().holder(buffer.kind());
+            let size = spec.dtype.size();
+            // Buffers may be larger than the tensor; views never reach past the root's own extent.
+            let extent = spec.layout.extent();
+            let end = self.items[root].node.spec.layout.extent().end.max(extent.end);
+            let moved = |range: Range<usize>| {
+                let bytes = pollster::block_on(from.download(&buffer, range.start * size..range.end * size))?;
+                device.upload(&bytes)
+            };
             buffer = match self.copies.get(&root) {
                 Some(copy) => copy.clone(),
+                // What the device cannot hold as a whole goes there view by view.
+                None if end * size > device.largest() => {
+                    spec.layout.offset -= extent.start;
+                    moved(extent)?
+                }
                 None => {
-                    let from = self.items[root].node.engine().holder(buffer.kind());
-                    // Buffers may be larger than the tensor; views never reach past the root's own
-                    // extent.
-                    let root_spec = self.items[root].node.spec;
-                    let end = root_spec.layout.extent().end.max(spec.layout.extent().end);
-                    let bytes = pollster::block_on(from.download(&buffer, 0..end * spec.dtype.size()))?;
-                    let copy = device.upload(&bytes)?;
+                    let copy = moved(0..end)?;
                     self.copies.insert(root, copy.clone());
                     copy
                 }

@@ -60,7 +60,7 @@ impl Tensor {
             let words = bytes.chunks_exact(4).map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
             words.fold((i32::MAX, i32::MIN), |(low, high), v| (low.min(v), high.max(v)))
         });
-        let buffer = engine.main().upload(bytes)?;
+        let buffer = engine.upload(bytes)?;
         Ok(Tensor::leaf(Arc::new(Data(spec)), spec, engine, Some(buffer), range))
     }
 

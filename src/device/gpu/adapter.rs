@@ -129,7 +129,7 @@ impl GpuDevice {
     /// |---|---|
     /// | `adapter` | the adapter's own, as where it is not set |
     /// | `default` | those that every WebGPU device has |
-    /// | `small` | for tests: 32 workgroups along a dimension and bindings of 64 KiB |
+    /// | `small` | for tests: 2 workgroups along a dimension, bindings of 16 KiB, buffers of 64 KiB |
     pub fn open(selector: &Selector) -> Result<GpuDevice> {
         open(selector, limits_of(&std::env::var("KILN_GPU_LIMITS").unwrap_or_default())?)
     }
@@ -146,8 +146,9 @@ fn limits_of(name: &str) -> Result<Option<wgpu::Limits>> {
         "" | "adapter" => Ok(None),
         "default" => Ok(Some(wgpu::Limits::default())),
         "small" => Ok(Some(wgpu::Limits {
-            max_compute_workgroups_per_dimension: 32,
-            max_storage_buffer_binding_size: 64 << 10,
+            max_compute_workgroups_per_dimension: 2,
+            max_storage_buffer_binding_size: 16 << 10,
+            max_buffer_size: 64 << 10,
             ..Default::default()
         })),
         _ => Err(Error::NoDevice {

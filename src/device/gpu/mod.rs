@@ -11,6 +11,7 @@ mod tests;
 
 pub use adapter::{AdapterInfo, Selector, adapters};
 
+use super::specialise::{divisible, specialise};
 use super::{Argument, Binding, Buffer, Caps, Device, DeviceKind, Download, Kernel, Memory};
 use crate::op::Op;
 use crate::{Error, Result, Spec};
@@ -72,9 +73,10 @@ impl GpuDevice {
             },
             // At least a `vec4`, for kernels that read by it.
             alignment: (limits.min_storage_buffer_offset_alignment as usize).max(16),
-            rates: match kind {
-                DeviceKind::SoftwareGpu => Rates { flops: 5.0, bytes: 5.0 },
-                _ => Rates { flops: 500.0, bytes: 50.0 },
+            rates: match context.device.adapter_info().device_type {
+                wgpu::DeviceType::Cpu => Rates { flops: 5.0, bytes: 5.0 },
+                wgpu::DeviceType::DiscreteGpu => Rates { flops: 500.0, bytes: 50.0 },
+                _ => Rates { flops: 100.0, bytes: 10.0 },
             },
             pool: Arc::new(Pool::new(Arc::clone(&context))),
             pipelines: Pipelines::new(Arc::clone(&context), trusted),
@@ -119,16 +121,30 @@ impl GpuDevice {
         compute.max(bytes as f64 / self.rates.bytes) as u64
     }
 
-    /// What a binding of an argument covers.
-    fn bound<'a>(&self, argument: &'a Argument, strided: bool, written: bool) -> Result<Bound<'a>> {
-        let block = self.block(&argument.buffer)?;
-        let (size, mut extent) = (argument.spec.dtype.size(), argument.spec.layout.extent());
-        if strided || extent.is_empty() {
-            extent.start = 0;
+    /// A spec as a kernel sees it, and where in the buffer the binding starts that covers its elements.
+    fn as_bound(&self, spec: &Spec) -> (Spec, u64) {
+        let (size, extent) = (spec.dtype.size(), spec.layout.extent());
+        let start = extent.start - extent.start % (self.alignment / size);
+        let mut seen = *spec;
+        if extent.is_empty() {
+            seen.layout.offset = 0;
+            return (seen, 0);
         }
-        let offset = (extent.start * size) as u64;
-        let bytes = self.binding_bytes(block, offset, (extent.end * size) as u64);
-        Ok(Bound { block, offset, bytes, written })
+        seen.layout.offset -= start;
+        (seen, (start * size) as u64)
+    }
+
+    /// Specs as a plan sees them.
+    fn all_as_bound<'a>(&self, specs: impl Iterator<Item = &'a Spec>) -> Vec<Spec> {
+        specs.map(|spec| self.as_bound(spec).0).collect()
+    }
+
+    /// What a binding of an argument covers.
+    fn bound<'a>(&self, argument: &'a Argument, written: bool) -> Result<Bound<'a>> {
+        let block = self.block(&argument.buffer)?;
+        let (spec, offset) = self.as_bound(&argument.spec);
+        let end = offset + (spec.layout.extent().end * spec.dtype.size()) as u64;
+        Ok(Bound { block, offset, bytes: self.binding_bytes(block, offset, end), written })
     }
 
     /// The size of a binding from `offset` to `end`: whole `vec4`s, as the pool's sizes are.
@@ -140,15 +156,18 @@ impl GpuDevice {
     /// The bytes of a kernel's uniform, or what would fail once it is recorded. That has to come
     /// first: one invalid command spoils everything that is submitted with it.
     fn check(&self, kernel: &Kernel, bound: &[Bound]) -> Result<u64, String> {
-        let Kernel { groups, params, .. } = kernel;
-        if groups.iter().any(|&groups| groups > self.caps.groups) {
-            return Err(format!("{groups:?} workgroups are above {} in one dimension", self.caps.groups));
-        }
         let aliased = |read: &&Bound| bound.iter().any(|b| b.written && std::ptr::eq(b.block, read.block));
         if bound.iter().filter(|bound| !bound.written).any(|read| aliased(&read)) {
             return Err("one buffer is both read and written".into());
         }
-        self.arena.slot(params).ok_or_else(|| format!("{} words of params are too many", params.len()))
+        let words = kernel.params.len();
+        self.arena.slot(&kernel.params).ok_or_else(|| format!("{words} words of params are too many"))
+    }
+
+    /// Whether a dispatch holds the workgroups, or as many as it takes where it can be cut into several.
+    fn holds(&self, [x, y, z]: [u32; 3], divisible: impl FnOnce() -> bool) -> bool {
+        let limit = self.caps.groups;
+        x <= limit && z <= limit && (y <= limit || (z == 1 && divisible()))
     }
 
     fn prepare<'a>(
@@ -160,6 +179,10 @@ impl GpuDevice {
         let fault = |message: String| self.context.error(format!("shader {}: {message}", kernel.shader.name));
         let slot = self.check(kernel, &bound).map_err(fault)?;
         let pipeline = self.pipelines.get(kernel, slot)?;
+        if !self.holds(kernel.groups, || pipeline.divisible) {
+            let (groups, limit) = (kernel.groups, self.caps.groups);
+            return Err(fault(format!("{groups:?} workgroups are above {limit} in one dimension")));
+        }
         let entry = |binding: usize, buffer, offset, bytes| wgpu::BindGroupEntry {
             binding: binding as u32,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -171,6 +194,9 @@ impl GpuDevice {
         let mut entries = vec![entry(0, self.arena.buffer(), 0, slot)];
         for (place, bound) in bound.iter().enumerate() {
             entries.push(entry(place + 1, &bound.block.buffer, bound.offset, bound.bytes));
+        }
+        if pipeline.divisible {
+            entries.push(entry(entries.len(), self.arena.buffer(), 0, pipeline::FIRST_GROUP_BYTES));
         }
         let group = self.context.guard(|| {
             self.context.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -199,16 +225,6 @@ impl GpuDevice {
         let index = lock(&self.stream).copy_out(block, start as u64, &staging, bytes as u64)?;
         Ok((staging, index))
     }
-}
-
-/// Specs as a plan sees them: an input that is bound at its first element starts there.
-fn as_bound<'a>(op: &dyn Op, specs: impl Iterator<Item = &'a Spec>) -> Vec<Spec> {
-    let from_start = |spec: &Spec| {
-        let mut spec = *spec;
-        spec.layout.offset = 0;
-        spec
-    };
-    if op.strided() { specs.copied().collect() } else { specs.map(from_start).collect() }
 }
 
 impl Device for GpuDevice {
@@ -248,19 +264,31 @@ impl Device for GpuDevice {
         self.alignment
     }
 
+    fn largest(&self) -> usize {
+        self.pool.largest() as usize
+    }
+
     fn supports(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> bool {
-        let inputs = as_bound(op, inputs.iter());
-        let fits =
-            |spec: &Spec| (spec.layout.extent().end * spec.dtype.size()) as u64 <= self.caps.binding_bytes;
-        let plan = || op.gpu(&inputs, output, &self.caps);
-        inputs.iter().chain([output]).all(fits)
-            && plan()
-                .is_some_and(|plan| plan.scratch.iter().all(|&bytes| bytes as u64 <= self.caps.binding_bytes))
+        let inputs = self.all_as_bound(inputs.iter());
+        let limit = self.caps.binding_bytes;
+        let reached = |spec: &Spec| (spec.layout.extent().end * spec.dtype.size()) as u64 <= limit;
+        // An op that takes no strides gets a copy, which may be larger than what it is a view of.
+        let copied = |spec: &Spec| op.strided() || spec.bytes() as u64 <= limit;
+        let divisible = |kernel: &Kernel| specialise(kernel).is_ok_and(|text| divisible(&text));
+        inputs.iter().chain([output]).all(|spec| reached(spec) && copied(spec))
+            && op.gpu(&inputs, output, &self.caps).is_some_and(|plan| {
+                plan.scratch.iter().all(|&bytes| bytes as u64 <= limit)
+                    && plan.kernels.iter().all(|kernel| self.holds(kernel.groups, || divisible(kernel)))
+            })
     }
 
     fn run(&self, op: &dyn Op, inputs: &[Argument], output: &Argument) -> Result<()> {
         self.context.check()?;
-        let specs = as_bound(op, inputs.iter().map(|input| &input.spec));
+        let specs = self.all_as_bound(inputs.iter().map(|input| &input.spec));
+        if !op.strided() && specs.iter().any(|spec| spec.layout.offset != 0) {
+            let message = format!("an input starts at no multiple of {} bytes", self.alignment);
+            return Err(Error::op(op.name(), message));
+        }
         let mut result = output.spec;
         result.layout.offset = 0;
         let Some(plan) = op.gpu(&specs, &result, &self.caps) else {
@@ -269,19 +297,22 @@ impl Device for GpuDevice {
         let scratch = plan.scratch.iter().map(|&bytes| self.take(None, Kind::Storage, bytes));
         let scratch = scratch.collect::<Result<Vec<_>>>()?;
         let missing = || Error::op(op.name(), "its plan binds an input or scratch buffer that there is not");
-        let nanoseconds = self.nanoseconds(op, &specs, &result) / plan.kernels.len().max(1) as u64;
+        let nanoseconds = self.nanoseconds(op, &specs, &result);
+        let groups = |kernel: &Kernel| kernel.groups.iter().map(|&count| u128::from(count)).product::<u128>();
+        let all = plan.kernels.iter().map(groups).sum::<u128>().max(1);
         let mut dispatches = Vec::with_capacity(plan.kernels.len());
         for kernel in plan.kernels.iter().filter(|kernel| !kernel.groups.contains(&0)) {
             let bound = kernel.bindings.iter().map(|&binding| match binding {
-                Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, op.strided(), false),
-                Binding::Output => self.bound(output, false, true),
+                Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, false),
+                Binding::Output => self.bound(output, true),
                 Binding::Scratch(i) => {
                     let (block, &bytes) = scratch.get(i).zip(plan.scratch.get(i)).ok_or_else(missing)?;
                     let bytes = self.binding_bytes(block, 0, bytes as u64);
                     Ok(Bound { block, offset: 0, bytes, written: true })
                 }
             });
-            dispatches.push(self.prepare(kernel, bound.collect::<Result<_>>()?, nanoseconds)?);
+            let share = u128::from(nanoseconds) * groups(kernel) / all;
+            dispatches.push(self.prepare(kernel, bound.collect::<Result<_>>()?, share as u64)?);
         }
         let mut stream = lock(&self.stream);
         dispatches.iter().try_for_each(|dispatch| stream.dispatch(dispatch))

@@ -1,7 +1,8 @@
 //! Compute pipelines, each made once.
 
 use super::context::{Context, lock};
-use crate::device::{Binding, Kernel, specialise};
+use crate::device::specialise::{divisible, specialise};
+use crate::device::{Binding, Kernel};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,7 +12,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 pub(super) struct Pipeline {
     pub compute: wgpu::ComputePipeline,
     pub group: wgpu::BindGroupLayout,
+    /// Whether a dispatch may be cut into several: the last binding then is the number of the
+    /// first workgroup.
+    pub divisible: bool,
 }
+
+/// The binding of a divisible kernel's `first_group`.
+pub(super) const FIRST_GROUP_BYTES: u64 = 16;
 
 /// All that a pipeline depends on; sizes and strides are no part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +65,7 @@ impl Pipelines {
     fn compile(&self, kernel: &Kernel, params: u64) -> Result<Pipeline> {
         let name = kernel.shader.name.as_ref();
         let source = specialise(kernel)?;
+        let divisible = divisible(&source);
         let device = &self.context.device;
         let made = self.context.guard(|| {
             let desc = wgpu::ShaderModuleDescriptor {
@@ -71,18 +79,21 @@ impl Pipelines {
             } else {
                 device.create_shader_module(desc)
             };
+            use wgpu::BufferBindingType::{Storage, Uniform};
             let entry = |binding: usize, ty, min_binding_size| wgpu::BindGroupLayoutEntry {
                 binding: binding as u32,
                 visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: binding == 0, min_binding_size },
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: ty == Uniform, min_binding_size },
                 count: None,
             };
             // With the size known here, too few params fail now and not in the middle of a submit.
-            let params = wgpu::BufferSize::new(params);
-            let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, params)];
+            let mut entries = vec![entry(0, Uniform, wgpu::BufferSize::new(params))];
             for (place, binding) in kernel.bindings.iter().enumerate() {
                 let read_only = matches!(binding, Binding::Input(_));
-                entries.push(entry(place + 1, wgpu::BufferBindingType::Storage { read_only }, None));
+                entries.push(entry(place + 1, Storage { read_only }, None));
+            }
+            if divisible {
+                entries.push(entry(entries.len(), Uniform, wgpu::BufferSize::new(FIRST_GROUP_BYTES)));
             }
             let group = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
                 label: Some(name),
@@ -105,7 +116,7 @@ impl Pipelines {
                 },
                 cache: None,
             });
-            Pipeline { compute, group }
+            Pipeline { compute, group, divisible }
         });
         made.map_err(|error| Error::device(format!("shader {name}"), error.to_string()))
     }

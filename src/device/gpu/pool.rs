@@ -33,7 +33,6 @@ const KEPT_BYTES: u64 = 64 << 20;
 pub(super) struct Pool {
     context: Arc<Context>,
     largest: u64,
-    limit: &'static str,
     state: Mutex<State>,
 }
 
@@ -50,14 +49,13 @@ struct Free {
 
 impl Pool {
     pub fn new(context: Arc<Context>) -> Pool {
-        let limits = context.device.limits();
-        let (binding, buffer) = (limits.max_storage_buffer_binding_size, limits.max_buffer_size);
-        let (largest, limit) = if binding < buffer {
-            (binding, "max_storage_buffer_binding_size")
-        } else {
-            (buffer, "max_buffer_size")
-        };
-        Pool { context, largest, limit, state: Mutex::default() }
+        let largest = context.device.limits().max_buffer_size;
+        Pool { context, largest, state: Mutex::default() }
+    }
+
+    /// Bytes of the largest buffer it can make.
+    pub fn largest(&self) -> u64 {
+        self.largest
     }
 
     /// A buffer of at least `bytes`, its content undefined. With `before`, one that no command
@@ -66,8 +64,8 @@ impl Pool {
         self.context.check()?;
         if bytes > self.largest {
             return Err(self.context.error(format!(
-                "a buffer of {bytes} bytes is above the device's {} of {} bytes",
-                self.limit, self.largest
+                "a buffer of {bytes} bytes is above the device's max_buffer_size of {} bytes",
+                self.largest
             )));
         }
         // Above half the limit the class may be past it; the exact size then is its own class.

@@ -1,7 +1,7 @@
 //! The command stream: dispatches packed into passes, passes into submits.
 
 use super::context::Context;
-use super::pipeline::Pipeline;
+use super::pipeline::{FIRST_GROUP_BYTES, Pipeline};
 use super::pool::Block;
 use crate::Result;
 use std::collections::VecDeque;
@@ -66,6 +66,11 @@ impl Arena {
         })
     }
 
+    /// Where the next uniform may start.
+    fn aligned(&self, bytes: usize) -> usize {
+        bytes.next_multiple_of(self.alignment)
+    }
+
     /// The bytes that `params` take, or `None` if they are too many.
     pub fn slot(&self, params: &[u32]) -> Option<u64> {
         let bytes = slot_bytes(params);
@@ -83,9 +88,22 @@ fn slot_bytes(params: &[u32]) -> usize {
     (params.len() * 4).next_multiple_of(16).max(16)
 }
 
+/// Cuts a grid of x times y workgroups into pieces of about `share`, of no more than `rows` rows: for
+/// each the number of its first workgroup and its own grid.
+fn divide(x: u32, y: u32, share: u64, rows: u32) -> impl Iterator<Item = (u32, [u32; 3])> {
+    let columns = share.clamp(1, u64::from(x)) as u32;
+    let rows = (share / u64::from(x)).clamp(1, u64::from(rows.min(y))) as u32;
+    (0..y).step_by(rows as usize).flat_map(move |row| {
+        let starts = (0..x).step_by(columns as usize);
+        starts.map(move |column| (row * x + column, [columns.min(x - column), rows.min(y - row), 1]))
+    })
+}
+
 pub(super) struct Stream {
     context: Arc<Context>,
     arena: Arena,
+    /// Rows of workgroups that a dispatch may have.
+    rows: u32,
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
     params: Vec<u8>,
@@ -99,6 +117,7 @@ pub(super) struct Stream {
 impl Stream {
     pub fn new(context: Arc<Context>, arena: Arena) -> Stream {
         Stream {
+            rows: context.device.limits().max_compute_workgroups_per_dimension,
             context,
             arena,
             encoder: None,
@@ -118,31 +137,57 @@ impl Stream {
         self.epoch
     }
 
-    /// Records a dispatch; submits when enough has come together.
+    /// Records a dispatch, in pieces where it is long; submits when enough has come together.
     pub fn dispatch(&mut self, dispatch: &Dispatch) -> Result<()> {
-        let bytes = slot_bytes(dispatch.params);
-        let full = self.params.len().next_multiple_of(self.arena.alignment) + bytes > ARENA_BYTES;
-        if full || (self.dispatches > 0 && self.nanoseconds + dispatch.nanoseconds > MAX_NANOSECONDS) {
+        if !dispatch.pipeline.divisible {
+            return self.piece(dispatch, 0, dispatch.groups, dispatch.nanoseconds);
+        }
+        let [x, y, _] = dispatch.groups;
+        let count = u64::from(x) * u64::from(y);
+        let pieces = dispatch.nanoseconds.div_ceil(MAX_NANOSECONDS).clamp(1, count);
+        for (first, groups) in divide(x, y, count.div_ceil(pieces), self.rows) {
+            let share = u128::from(groups[0]) * u128::from(groups[1]) * u128::from(dispatch.nanoseconds);
+            self.piece(dispatch, first, groups, (share / u128::from(count)) as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Records the dispatch of `groups` workgroups, numbered from `first` on.
+    fn piece(&mut self, dispatch: &Dispatch, first: u32, groups: [u32; 3], nanoseconds: u64) -> Result<()> {
+        let room = self.arena.aligned(self.params.len())
+            + self.arena.aligned(slot_bytes(dispatch.params))
+            + FIRST_GROUP_BYTES as usize;
+        let long = self.dispatches > 0 && self.nanoseconds + nanoseconds > MAX_NANOSECONDS;
+        if room > ARENA_BYTES || long {
             self.submit()?;
         }
-        let offset = self.params.len().next_multiple_of(self.arena.alignment);
-        self.params.resize(offset, 0);
-        self.params.extend_from_slice(bytemuck::cast_slice(dispatch.params));
-        self.params.resize(offset + bytes, 0);
+        // The start of every submit's uniforms is 0, as the number of the first workgroup nearly always is.
+        self.params.resize(self.params.len().max(FIRST_GROUP_BYTES as usize), 0);
+        let offsets = [self.uniform(dispatch.params), if first == 0 { 0 } else { self.uniform(&[first]) }];
+        let uniforms = if dispatch.pipeline.divisible { 2 } else { 1 };
         for bound in &dispatch.bound {
             bound.block.mark(self.epoch);
         }
         let pass = self.pass();
         pass.set_pipeline(&dispatch.pipeline.compute);
-        pass.set_bind_group(0, &dispatch.group, &[offset as u32]);
-        let [x, y, z] = dispatch.groups;
+        pass.set_bind_group(0, &dispatch.group, &offsets[..uniforms]);
+        let [x, y, z] = groups;
         pass.dispatch_workgroups(x, y, z);
         self.dispatches += 1;
-        self.nanoseconds += dispatch.nanoseconds;
+        self.nanoseconds += nanoseconds;
         if self.dispatches >= MAX_DISPATCHES || self.nanoseconds >= MAX_NANOSECONDS {
             self.submit()?;
         }
         Ok(())
+    }
+
+    /// Adds a uniform to this submit's; its offset.
+    fn uniform(&mut self, words: &[u32]) -> u32 {
+        let offset = self.arena.aligned(self.params.len());
+        self.params.resize(offset, 0);
+        self.params.extend_from_slice(bytemuck::cast_slice(words));
+        self.params.resize(offset + slot_bytes(words), 0);
+        offset as u32
     }
 
     /// Writes `data` to the start of `block`, to which no command of this epoch may refer: the
@@ -219,5 +264,28 @@ impl Stream {
             self.pass = Some(self.encoder().begin_compute_pass(&Default::default()).forget_lifetime());
         }
         self.pass.get_or_insert_with(|| unreachable!("a pass was just begun"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_every_workgroup_once() {
+        for (x, y, share, rows) in
+            [(7, 5, 35, 9), (7, 5, 14, 9), (7, 5, 16, 9), (7, 5, 3, 9), (7, 5, 1, 9), (7, 5, 35, 2)]
+        {
+            let mut seen = Vec::new();
+            for (first, [width, height, depth]) in divide(x, y, share, rows) {
+                assert!(depth == 1 && height <= rows && u64::from(width * height) <= share);
+                // Numbers as the shader makes them.
+                seen.extend(
+                    (0..height).flat_map(|row| (0..width).map(move |column| first + column + row * width)),
+                );
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, (0..x * y).collect::<Vec<_>>(), "{x} x {y} in pieces of {share}");
+        }
     }
 }

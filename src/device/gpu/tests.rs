@@ -12,6 +12,7 @@ struct Affine {
     groups: Option<u32>,
     params: usize,
     twice: bool,
+    flops: Option<u64>,
 }
 
 const AFFINE: &str = "
@@ -43,7 +44,7 @@ const FACTOR = 1;
 
 impl Affine {
     fn new(addend: f32) -> Affine {
-        Affine { addend, shader: AFFINE, groups: None, params: 2, twice: false }
+        Affine { addend, shader: AFFINE, groups: None, params: 2, twice: false, flops: None }
     }
 }
 
@@ -79,6 +80,9 @@ impl Op for Affine {
         let first = kernel(Binding::Input(0), Binding::Scratch(0), "2.0", 0.0);
         let second = kernel(Binding::Scratch(0), Binding::Output, "1.0", self.addend);
         Some(Plan { kernels: vec![first, second], scratch: vec![output.bytes()] })
+    }
+    fn flops(&self, _: &[Spec], output: &Spec) -> u64 {
+        self.flops.unwrap_or(output.elements() as u64)
     }
     fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![None])
@@ -185,6 +189,55 @@ fn default_limits_are_enough() {
     let values: Vec<f32> = (0..5_000_001).map(|i| (i % 1000) as f32).collect();
     let y = run(&device, &Affine::new(0.5), &upload(&device, &values)).unwrap();
     assert!(read(&device, &y).iter().zip(&values).all(|(y, x)| *y == x * 2.0 + 0.5));
+}
+
+/// What `work` makes, and the number of submits that takes.
+fn submits<T>(device: &GpuDevice, work: impl FnOnce() -> T) -> (T, u64) {
+    device.synchronize().unwrap();
+    let before = lock(&device.stream).epoch();
+    let made = work();
+    device.synchronize().unwrap();
+    (made, lock(&device.stream).epoch() - before)
+}
+
+#[test]
+fn no_submit_is_estimated_above_a_tenth_of_a_second() {
+    let Some(device) = device() else { return };
+    let values: Vec<f32> = (0..5000).map(|i| i as f32).collect();
+    let want: Vec<f32> = values.iter().map(|x| x * 2.0 + 1.0).collect();
+    let x = upload(&device, &values);
+    // Each estimated at so many milliseconds.
+    let runs = |count: usize, cost: f64| {
+        let op = Affine { flops: Some((cost * 1e6 * device.rates.flops) as u64), ..Affine::new(1.0) };
+        let (made, submits) = submits(&device, || {
+            (0..count).map(|_| run(&device, &op, &x)).collect::<Result<Vec<_>>>().unwrap()
+        });
+        assert!(made.iter().all(|made| read(&device, made) == want));
+        submits
+    };
+    assert_eq!(runs(20, 1.0), 1);
+    assert_eq!(runs(20, 20.0), 4);
+    // One alone is too long: its workgroups are shared out.
+    assert_eq!(runs(1, 1000.0), 10);
+    assert_eq!(runs(1, 1e6), values.len().div_ceil(64) as u64, "one workgroup each");
+}
+
+#[test]
+fn more_workgroups_than_both_dimensions_hold() {
+    let limits = wgpu::Limits { max_compute_workgroups_per_dimension: 3, ..Default::default() };
+    let Some(device) = present(GpuDevice::open_with_limits(&Selector::Any, limits)) else { return };
+    let values: Vec<f32> = (0..5001).map(|i| i as f32).collect();
+    let x = upload(&device, &values);
+    let op = Affine { twice: true, ..Affine::new(0.5) };
+    assert!(device.supports(&op, &[x.spec], &x.spec));
+    let y = run(&device, &op, &x).unwrap();
+    assert!(read(&device, &y).iter().zip(&values).all(|(y, x)| *y == x * 2.0 + 0.5));
+    // A shader that cannot be told where to start is refused.
+    let source = AFFINE.replace("group.x + group.y * groups.x", "group.y * groups.x + group.x");
+    let whole = Affine { shader: source.leak(), ..Affine::new(0.5) };
+    assert!(!device.supports(&whole, &[x.spec], &x.spec));
+    let error = run(&device, &whole, &x).unwrap_err();
+    assert!(error.to_string().contains("workgroups are above 3"), "{error}");
 }
 
 #[test]

@@ -68,7 +68,11 @@ impl Op for MaxPool {
     }
 
     fn flops(&self, _: &[Spec], output: &Spec) -> u64 {
-        (output.elements() * self.options.kernel.iter().product::<usize>()) as u64
+        let Pool2dOptions { kernel, stride, .. } = self.options;
+        let window = kernel[0] * kernel[1];
+        // The GPU kernel looks through every window that holds an element.
+        let windows = if self.part == Part::Spread { window.div_ceil(stride[0] * stride[1]) } else { 1 };
+        (output.elements() * window * windows) as u64
     }
 
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
