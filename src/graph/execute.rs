@@ -42,7 +42,7 @@ pub(crate) fn evaluate(targets: &[Tensor], finished: &dyn Fn(u64) -> bool) -> Re
         let tasks = tasks(&items);
         let mut run = Run::new(&items, &tasks);
         let result = tasks.iter().enumerate().try_for_each(|(at, task)| run.task(at, task));
-        run.settle();
+        run.settle(result.is_err());
         result?;
     }
     Ok(())
@@ -62,7 +62,7 @@ fn collect(targets: &[&Tensor], finished: &dyn Fn(u64) -> bool) -> Result<Vec<It
             None
         } else {
             if state.inputs.is_empty() && node.depth > 0 {
-                let message = "the value was dropped and its inputs were released by an optimiser step";
+                let message = "the value was dropped, and its inputs were released by an optimiser step or lost to an earlier error";
                 return Err(Error::op(node.op.name(), message));
             }
             let inputs: Vec<u64> = state.inputs.iter().map(Tensor::id).collect();
@@ -200,7 +200,7 @@ impl<'a> Run<'a> {
     }
 
     /// Gives the nodes their values; after an error, what was not computed gets its inputs back.
-    fn settle(mut self) {
+    fn settle(mut self, failed: bool) {
         for (at, item) in self.items.iter().enumerate() {
             let value =
                 if item.root == at { self.buffers[at].clone() } else { self.buffers[item.root].clone() };
@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
                 state.value = state.value.take().or(value);
             } else if item.keep && value.is_some() {
                 state.value = value;
-            } else if item.keep {
+            } else if failed {
                 state.inputs = item.inputs.iter().map(|&i| Tensor::from_inner(&self.items[i].node)).collect();
                 state.released = false;
             }

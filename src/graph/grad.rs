@@ -26,6 +26,15 @@ impl Gradients {
         self.by_id.insert(tensor.id(), gradient);
     }
 
+    /// Computes the loss, its gradients and `others` while nothing that they were computed from has
+    /// been replaced, and forgets activations as [`finish`](Gradients::finish) does.
+    pub(crate) fn compute(&self, others: Vec<Tensor>) -> Result<()> {
+        let mut targets = others;
+        targets.push(self.loss.clone());
+        targets.extend(self.by_id.values().cloned());
+        super::execute::evaluate(&targets, &|id| self.visited.contains(&id))
+    }
+
     /// Computes `targets` and the loss, and forgets how the loss was computed: its value stays,
     /// the activations go, and parameters can be updated in place. Optimisers end a step so.
     pub fn finish(self, targets: &[Tensor]) -> Result<()> {

@@ -107,7 +107,7 @@ impl Params {
         if entries.iter().any(|param| param.path() == path) {
             return Err(Error::op("params", format!("there is already a parameter {path:?}")));
         }
-        let param = Param(Arc::new(Inner { path, seed, trained, value }));
+        let param = Param(Arc::new(Inner { path, seed, trained, value, computed: Mutex::default() }));
         entries.push(param.clone());
         Ok(param)
     }
@@ -166,6 +166,12 @@ impl Params {
         entries.iter().filter(|param| !param.is_trained()).map(Param::get).collect()
     }
 
+    /// Takes back running statistics that could not be computed.
+    pub(crate) fn restore_buffers(&self) {
+        let entries = self.registry.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().for_each(Param::restore);
+    }
+
     /// A copy in host memory of everything below this path. Waits for the device.
     pub fn state_dict(&self) -> Result<StateDict> {
         let values: Vec<_> = self.named().into_iter().map(|(name, param)| (name, param.get())).collect();
@@ -213,6 +219,8 @@ struct Inner {
     seed: u64,
     trained: bool,
     value: RwLock<Tensor>,
+    /// Of a running statistic: the last value before this one that was computed, or the first one.
+    computed: Mutex<Option<Tensor>>,
 }
 
 impl fmt::Debug for Param {
@@ -252,8 +260,23 @@ impl Param {
             return Err(Error::op("params", message));
         }
         let value = held(&value, self.is_trained())?;
+        if !self.is_trained() {
+            let mut computed = self.0.computed.lock().unwrap_or_else(PoisonError::into_inner);
+            if computed.is_none() || old.is_computed() {
+                *computed = Some(old);
+            }
+        }
         *self.0.value.write().unwrap_or_else(PoisonError::into_inner) = value;
         Ok(())
+    }
+
+    /// Goes back to the last running statistic that was computed, if this one is not.
+    fn restore(&self) {
+        let mut value = self.0.value.write().unwrap_or_else(PoisonError::into_inner);
+        let computed = self.0.computed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (false, Some(computed)) = (value.is_computed(), &*computed) {
+            *value = computed.clone();
+        }
     }
 
     /// Starts over with other initial values, drawn from the same random stream. An error where

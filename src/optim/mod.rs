@@ -38,10 +38,11 @@ pub trait Optimizer: Send + Sync {
     /// Updates every parameter that has a gradient; the others, and their state, stay as they are.
     ///
     /// The whole training step (forward pass, gradients, update, running statistics) is computed
-    /// here as one graph, and parameters are updated in place where nobody else holds their old
+    /// here, and parameters are updated in place where nobody else holds their old
     /// value. An error where the learning rate is negative or not finite, or no parameter has a
-    /// gradient (they are of other parameters, or of older values of these): nothing has changed
-    /// then. The device's errors come from here too.
+    /// gradient (they are of other parameters, or of older values of these), and the device's errors:
+    /// no parameter has changed then, so that after [`OutOfMemory`](crate::Error::OutOfMemory) a smaller
+    /// batch can be tried.
     fn step(&mut self, gradients: Gradients) -> Result<()>;
 
     /// The learning rate of the next step.

@@ -75,6 +75,11 @@ impl State {
                            that an earlier step replaced";
             return Err(Error::op("optimizer", message));
         }
+        // What takes memory comes before anything changes: after an error a smaller batch can be tried.
+        if let Err(error) = gradients.compute(self.params.buffers()) {
+            self.params.restore_buffers();
+            return Err(error);
+        }
         let mut targets = Vec::new();
         for (name, param, value, slot) in updates {
             param.set(value)?;
@@ -82,7 +87,6 @@ impl State {
             targets.extend(slot.tensors.iter().cloned());
             self.slots.insert(name, slot);
         }
-        targets.extend(self.params.buffers());
         // The old values are held by the graph alone now, so their memory is free for the new ones.
         gradients.finish(&targets)
     }

@@ -208,6 +208,11 @@ impl Tensor {
         Tensor { node: Arc::new(node) }
     }
 
+    /// Whether the value is there, or on its way on the device.
+    pub(crate) fn is_computed(&self) -> bool {
+        self.node.state().value.is_some()
+    }
+
     /// The same values cut from the graph: no gradient flows back through the result.
     pub fn detach(&self) -> Tensor {
         self.alias(false)

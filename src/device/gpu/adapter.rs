@@ -174,7 +174,27 @@ fn open(selector: &Selector, limits: Option<wgpu::Limits>) -> Result<GpuDevice> 
         pollster::block_on(request).map_err(|error| Error::device(&name, error.to_string()))?;
     let context = Context::new(name, device, queue);
     context.watch();
-    GpuDevice::new(kind(&info), context)
+    let gpu = GpuDevice::new(kind(&info), context)?;
+    if let Ok(limit) = std::env::var("KILN_GPU_MEMORY") {
+        gpu.limit_memory(bytes_of(&limit)?);
+    }
+    Ok(gpu)
+}
+
+/// The bytes that a value of `KILN_GPU_MEMORY` stands for, such as `500M` or `2G`.
+fn bytes_of(text: &str) -> Result<u64> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 'K' | 'k')) => (&text[..at], 1 << 10),
+        Some((at, 'M' | 'm')) => (&text[..at], 1 << 20),
+        Some((at, 'G' | 'g')) => (&text[..at], 1 << 30),
+        _ => (text, 1),
+    };
+    number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(|| {
+        Error::NoDevice {
+            asked: format!("KILN_GPU_MEMORY={text}"),
+            message: "expected a number of bytes, or of K, M or G, as in 500M".into(),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -192,6 +212,18 @@ mod tests {
         assert_eq!((limits_of("").unwrap(), limits_of("adapter").unwrap()), (None, None));
         let error = limits_of("tiny").unwrap_err().to_string();
         assert!(error.contains("tiny") && error.contains("expected"), "{error}");
+    }
+
+    #[test]
+    fn bytes_have_units() {
+        for (text, bytes) in [("0", 0), ("123", 123), ("7k", 7 << 10), ("500M", 500 << 20), ("2 G", 2 << 30)]
+        {
+            assert_eq!(bytes_of(text).unwrap(), bytes);
+        }
+        for text in ["", "G", "1.5G", "-1", "20000000000G", "1T"] {
+            let error = bytes_of(text).unwrap_err().to_string();
+            assert!(error.contains(text) && error.contains("500M"), "{error}");
+        }
     }
 
     #[test]

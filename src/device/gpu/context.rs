@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Locks `mutex`; nothing guarded here is left half-changed by a panic.
@@ -14,6 +15,8 @@ pub(super) struct Context {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub name: String,
+    /// Bytes in use by tensors and by work in flight.
+    pub live: AtomicU64,
     faults: Arc<Faults>,
 }
 
@@ -26,7 +29,7 @@ struct Faults {
 
 impl Context {
     pub fn new(name: String, device: wgpu::Device, queue: wgpu::Queue) -> Context {
-        Context { device, queue, name, faults: Arc::default() }
+        Context { device, queue, name, live: AtomicU64::new(0), faults: Arc::default() }
     }
 
     /// Takes the device's callbacks, for a device that nobody else uses.
@@ -51,6 +54,42 @@ impl Context {
         Error::device(&self.name, message)
     }
 
+    /// What wgpu raised over something of `bytes` bytes.
+    pub fn raised(&self, error: &wgpu::Error, bytes: u64) -> Error {
+        match error {
+            wgpu::Error::OutOfMemory { .. } => self.out_of_memory(bytes),
+            error => self.error(error.to_string()),
+        }
+    }
+
+    pub fn out_of_memory(&self, requested: u64) -> Error {
+        let in_use = self.live.load(Ordering::Relaxed);
+        Error::OutOfMemory { device: self.name.clone(), requested, in_use }
+    }
+
+    /// Takes the device for lost: for what leaves it in no state to go on.
+    pub fn lose(&self, message: impl Into<String>) -> Error {
+        self.faults.lose(message.into());
+        self.check().err().unwrap_or_else(|| self.error("it was lost"))
+    }
+
+    /// Finds out whether the device is lost, which one whose callbacks are another's does not say.
+    pub fn probe(&self) -> Result<()> {
+        let made = self.guard(|| {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("probe"),
+                size: 4,
+                usage: wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: true,
+            })
+        });
+        // A lost device raises nothing, but what it makes cannot be used.
+        if made.is_ok_and(|buffer| buffer.get_mapped_range(..).is_err()) {
+            return Err(self.lose("it makes no more buffers"));
+        }
+        self.check()
+    }
+
     /// Runs `work` and returns the first error that wgpu raised in it on this thread.
     pub fn guard<T>(&self, work: impl FnOnce() -> T) -> Result<T, wgpu::Error> {
         use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
@@ -73,7 +112,7 @@ impl Context {
     pub fn failure(&self, message: String) -> Error {
         // A device that was destroyed says so when it is polled, and what failed is known already.
         let _ = self.poll(wgpu::PollType::Poll);
-        self.check().err().unwrap_or_else(|| self.error(message))
+        self.probe().err().unwrap_or_else(|| self.error(message))
     }
 
     fn poll(&self, kind: wgpu::PollType) -> Result<(), String> {

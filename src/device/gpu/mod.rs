@@ -87,6 +87,18 @@ impl GpuDevice {
         })
     }
 
+    /// Sets the most bytes that buffers may take on this device, those kept for reuse included: an
+    /// operation that needs more is [`Error::OutOfMemory`]. `KILN_GPU_MEMORY` sets it for every GPU
+    /// that is opened.
+    pub fn limit_memory(&self, bytes: u64) {
+        self.pool.set_limit(bytes);
+    }
+
+    /// The wgpu device that operations run on.
+    pub fn wgpu_device(&self) -> &wgpu::Device {
+        &self.context.device
+    }
+
     /// What plans may use on this device.
     pub fn caps(&self) -> &Caps {
         &self.caps
@@ -320,7 +332,8 @@ impl Device for GpuDevice {
 
     fn synchronize(&self) -> Result<()> {
         let submitted = lock(&self.stream).submit()?;
-        self.context.wait(submitted)
+        self.context.wait(submitted)?;
+        self.context.probe()
     }
 
     fn memory(&self) -> Memory {

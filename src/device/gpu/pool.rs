@@ -1,8 +1,8 @@
 //! Buffers, recycled by size.
 
 use super::context::{Context, lock};
+use crate::Result;
 use crate::device::{Memory, Storage};
-use crate::{Error, Result};
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
@@ -33,13 +33,16 @@ const KEPT_BYTES: u64 = 64 << 20;
 pub(super) struct Pool {
     context: Arc<Context>,
     largest: u64,
+    /// The most bytes that buffers may take.
+    limit: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     free: HashMap<(Kind, u64), Vec<Free>>,
-    memory: Memory,
+    peak: u64,
+    pooled: u64,
 }
 
 struct Free {
@@ -50,12 +53,17 @@ struct Free {
 impl Pool {
     pub fn new(context: Arc<Context>) -> Pool {
         let largest = context.device.limits().max_buffer_size;
-        Pool { context, largest, state: Mutex::default() }
+        Pool { context, largest, limit: AtomicU64::new(u64::MAX), state: Mutex::default() }
     }
 
     /// Bytes of the largest buffer it can make.
     pub fn largest(&self) -> u64 {
         self.largest
+    }
+
+    /// Sets the most bytes that buffers may take, those kept for reuse included.
+    pub fn set_limit(&self, bytes: u64) {
+        self.limit.store(bytes, Ordering::Relaxed);
     }
 
     /// A buffer of at least `bytes`, its content undefined. With `before`, one that no command
@@ -87,14 +95,22 @@ impl Pool {
             };
             if let Some(place) = place {
                 let free = free.swap_remove(place);
-                state.memory.pooled -= class;
-                state.hold(class);
+                state.pooled -= class;
+                self.hold(&mut state, class);
                 return Ok(block(free.buffer, free.epoch));
             }
         }
-        let in_use = state.memory.live;
+        let limit = self.limit.load(Ordering::Relaxed);
+        let live = self.context.live.load(Ordering::Relaxed);
+        if live.saturating_add(class) > limit {
+            return Err(self.context.out_of_memory(bytes));
+        }
+        // Held from now on, so that others asking meanwhile see what is left.
+        self.hold(&mut state, class);
+        let freed = if live + class + state.pooled > limit { state.empty() } else { HashMap::new() };
         // The driver may take long over a new buffer; others need not wait for it.
         drop(state);
+        drop(freed);
         let created = self.context.guard(|| {
             self.context.device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
@@ -103,34 +119,35 @@ impl Pool {
                 mapped_at_creation: false,
             })
         });
-        let buffer = created.map_err(|error| match error {
-            wgpu::Error::OutOfMemory { .. } => {
-                Error::OutOfMemory { device: self.context.name.clone(), requested: bytes, in_use }
-            }
-            error => self.context.error(error.to_string()),
+        let buffer = created.map_err(|error| {
+            self.context.live.fetch_sub(class, Ordering::Relaxed);
+            self.context.raised(&error, bytes)
         })?;
-        lock(&self.state).hold(class);
         Ok(block(buffer, 0))
     }
 
     /// Gives every buffer that nobody holds back to the driver.
     pub fn trim(&self) {
-        let mut state = lock(&self.state);
-        state.memory.pooled = 0;
-        let free = std::mem::take(&mut state.free);
-        drop(state);
-        drop(free);
+        let freed = lock(&self.state).empty();
+        drop(freed);
     }
 
     pub fn memory(&self) -> Memory {
-        lock(&self.state).memory
+        let state = lock(&self.state);
+        Memory { live: self.context.live.load(Ordering::Relaxed), peak: state.peak, pooled: state.pooled }
+    }
+
+    fn hold(&self, state: &mut State, bytes: u64) {
+        let live = self.context.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        state.peak = state.peak.max(live);
     }
 }
 
 impl State {
-    fn hold(&mut self, bytes: u64) {
-        self.memory.live += bytes;
-        self.memory.peak = self.memory.peak.max(self.memory.live);
+    /// Takes out every free buffer, to be dropped when the lock is not held any more.
+    fn empty(&mut self) -> HashMap<(Kind, u64), Vec<Free>> {
+        self.pooled = 0;
+        std::mem::take(&mut self.free)
     }
 }
 
@@ -178,18 +195,17 @@ impl Drop for Block {
     fn drop(&mut self) {
         let mut dropped = None;
         let mut state = lock(&self.pool.state);
-        state.memory.live -= self.bytes;
+        self.pool.context.live.fetch_sub(self.bytes, Ordering::Relaxed);
         if !self.reusable {
             return;
         }
         // More in the pool than ever was live means sizes that nobody asks for any more.
-        if state.memory.pooled + self.bytes > state.memory.peak.max(KEPT_BYTES) {
-            dropped = Some(std::mem::take(&mut state.free));
-            state.memory.pooled = 0;
+        if state.pooled + self.bytes > state.peak.max(KEPT_BYTES) {
+            dropped = Some(state.empty());
         }
         let free = Free { buffer: self.buffer.clone(), epoch: *self.epoch.get_mut() };
         state.free.entry((self.kind, self.bytes)).or_default().push(free);
-        state.memory.pooled += self.bytes;
+        state.pooled += self.bytes;
         drop(state);
         drop(dropped);
     }

@@ -205,7 +205,7 @@ impl Stream {
                     queue.write_buffer(&block.buffer, offset + words.len() as u64, &last);
                 }
             });
-            written.map_err(|error| self.context.error(error.to_string()))?;
+            written.map_err(|error| self.context.raised(&error, chunk.len() as u64))?;
             self.uploaded += chunk.len() as u64;
             if self.uploaded >= MAX_UPLOAD {
                 self.submit()?;
@@ -245,7 +245,10 @@ impl Stream {
             self.params.clear();
             (self.dispatches, self.nanoseconds, self.uploaded) = (0, 0, 0);
             self.epoch += 1;
-            self.in_flight.push_back(submitted.map_err(|error| self.context.error(error.to_string()))?);
+            // Tensors count on what was recorded; without it their content is undefined.
+            let submitted =
+                submitted.map_err(|error| self.context.lose(format!("a submit failed: {error}")))?;
+            self.in_flight.push_back(submitted);
             if self.in_flight.len() > MAX_IN_FLIGHT {
                 let oldest = self.in_flight.pop_front();
                 self.context.wait(oldest)?;

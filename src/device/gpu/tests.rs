@@ -337,6 +337,20 @@ fn a_lost_device_is_reported() {
 }
 
 #[test]
+fn the_loss_of_a_device_with_other_callbacks_is_found_out() {
+    let Some(own) = device() else { return };
+    let (device, queue) = (own.context.device.clone(), own.context.queue.clone());
+    let device = GpuDevice::from_wgpu(&own.context.device.adapter_info(), device, queue).unwrap();
+    let x = upload(&device, &[1.0; 8]);
+    device.synchronize().unwrap();
+    device.wgpu_device().destroy();
+    let lost = |result: Result<()>| matches!(result, Err(Error::DeviceLost { .. }));
+    assert!(lost(pollster::block_on(device.download(&x.buffer, 0..4)).map(drop)));
+    assert!(lost(run(&device, &Affine::new(0.0), &x).map(drop)));
+    assert!(lost(device.synchronize()));
+}
+
+#[test]
 fn an_existing_wgpu_device_is_wrapped() {
     let Some(own) = device() else { return };
     let (device, queue) = (own.context.device.clone(), own.context.queue.clone());
