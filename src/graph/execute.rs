@@ -1,7 +1,8 @@
 //! Runs what is pending: order, memory, device by device.
 
 use super::fuse::{Task, tasks};
-use crate::device::{Argument, Buffer, Device};
+use crate::device::cpu::threads;
+use crate::device::{Argument, Buffer, Device, DeviceKind};
 use crate::ops::fused::Fused;
 use crate::tensor::Node;
 use crate::{Error, Op, Result, Spec, Tensor};
@@ -26,7 +27,7 @@ pub(super) struct Item {
 /// Nodes forget their inputs where no gradient can flow through them any more, or where
 /// `finished` says so of a node number; then values that nobody holds live only until their last
 /// use. A differentiable node that keeps its history keeps its value too, for a later `backward`.
-pub(crate) fn evaluate(targets: &[Tensor], finished: &dyn Fn(u64) -> bool) -> Result<()> {
+pub(crate) fn evaluate(targets: &[Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<()> {
     let pending = |t: &Tensor| t.inner().state().value.is_none();
     let mut by_engine: Vec<&Tensor> = Vec::new();
     for target in targets.iter().filter(|target| pending(target)) {
@@ -36,20 +37,39 @@ pub(crate) fn evaluate(targets: &[Tensor], finished: &dyn Fn(u64) -> bool) -> Re
     }
     for first in by_engine {
         let engine = first.engine();
-        let _running = engine.lock();
         let targets: Vec<&Tensor> = targets.iter().filter(|t| t.engine().same(engine)).collect();
-        let items = collect(&targets, finished)?;
-        let tasks = tasks(&items);
-        let mut run = Run::new(&items, &tasks);
-        let result = tasks.iter().enumerate().try_for_each(|(at, task)| run.task(at, task));
-        run.settle(result.is_err());
-        result?;
+        let run = || {
+            let items = collect(&targets, finished)?;
+            let tasks = tasks(&items);
+            let mut run = Run::new(&items, &tasks);
+            let result = tasks.iter().enumerate().try_for_each(|(at, task)| run.task(at, task));
+            run.settle(result.is_err());
+            result
+        };
+        undisturbed(|| {
+            let _running = engine.lock();
+            // Many kernels, handed over to the threads that run them once.
+            if engine.kind() == DeviceKind::Cpu { threads::run(run) } else { run() }
+        })?;
     }
     Ok(())
 }
 
+/// Runs `work` on a thread that takes up nothing else while it waits. Rayon's threads do: one that holds
+/// an engine's lock could come upon another evaluation, and wait for itself.
+fn undisturbed(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    if rayon::current_thread_index().is_none() {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("kiln-evaluate".into()).spawn_scoped(scope, work);
+        let refused = |error| Error::device("CPU", format!("no thread to evaluate on: {error}"));
+        thread.map_err(refused)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// The pending graph below `targets` in the order of recording, its history released.
-fn collect(targets: &[&Tensor], finished: &dyn Fn(u64) -> bool) -> Result<Vec<Item>> {
+fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Item>> {
     let mut nodes: Vec<(Arc<Node>, Option<Vec<u64>>)> = Vec::new();
     let mut seen: HashMap<u64, usize> = HashMap::new();
     let mut stack: Vec<Arc<Node>> = targets.iter().map(|target| target.inner().clone()).collect();

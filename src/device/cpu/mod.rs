@@ -1,6 +1,7 @@
 //! The CPU device: plain memory, and kernels that use every core.
 
 mod pool;
+pub(crate) mod threads;
 
 use super::{Argument, Buffer, Device, DeviceKind, Download, Memory};
 use crate::op::{Op, Output, View};
@@ -9,7 +10,7 @@ use pool::{Block, Pool};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The processor. Work runs at once, on rayon's threads.
+/// The processor. Work runs at once, on threads of its own.
 #[derive(Debug)]
 pub struct CpuDevice {
     name: String,
@@ -19,7 +20,7 @@ pub struct CpuDevice {
 impl CpuDevice {
     /// The processor Kiln runs on, with all its cores.
     pub fn new() -> CpuDevice {
-        let threads = rayon::current_num_threads();
+        let threads = threads::count();
         CpuDevice { name: format!("CPU ({threads} threads)"), pool: Arc::default() }
     }
 
@@ -89,7 +90,7 @@ impl Device for CpuDevice {
         let block = self.block(&output.buffer)?;
         // SAFETY: as above.
         let mut output = unsafe { Output::new(output.spec, block.pointer(), block.bytes().len()) };
-        op.cpu(&views, &mut output)
+        threads::run(|| op.cpu(&views, &mut output))
     }
 
     fn synchronize(&self) -> Result<()> {
