@@ -6,6 +6,8 @@ use crate::device::{Binding, Kernel};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// A compiled kernel and the shape of its one bind group.
@@ -65,6 +67,9 @@ impl Pipelines {
     fn compile(&self, kernel: &Kernel, params: u64) -> Result<Pipeline> {
         let name = kernel.shader.name.as_ref();
         let source = specialise(kernel)?;
+        if let Some(folder) = std::env::var_os("KILN_DUMP_SHADERS") {
+            dump(folder.as_ref(), name, &source)?;
+        }
         let divisible = divisible(&source);
         let device = &self.context.device;
         let made = self.context.guard(|| {
@@ -120,4 +125,14 @@ impl Pipelines {
         });
         made.map_err(|error| Error::device(format!("shader {name}"), error.to_string()))
     }
+}
+
+/// Writes a specialised shader to `folder`, for other tools to look at.
+fn dump(folder: &Path, name: &str, source: &str) -> Result<()> {
+    // Generated kernels are named by their text.
+    let stem = if name.contains(' ') { "fused" } else { name };
+    let mut hasher = DefaultHasher::new();
+    source.hash(&mut hasher);
+    let path = folder.join(format!("{stem}-{:016x}.wgsl", hasher.finish()));
+    std::fs::write(&path, source).map_err(|error| Error::io(path, error))
 }
