@@ -130,6 +130,20 @@ fn both_directions() -> Result<()> {
     Ok(())
 }
 
+/// With weights of 1 and no biases a unit adds up what it sees, and keeps nothing below 0.
+#[test]
+fn a_network_with_relu() -> Result<()> {
+    let params = fresh();
+    let options = RecurrentOptions { bias: false, ..Default::default() };
+    let rnn = RNN::relu(&params, 1, 1, options)?;
+    for (_, param) in params.named() {
+        param.set(Tensor::ones([1, 1], params.engine())?)?;
+    }
+    let x = Tensor::from_slice(&[1.0f32, 2.0, -5.0, 4.0], [4, 1, 1], params.engine())?;
+    assert_eq!(rnn.forward(&x)?.to_vec::<f32>()?, [1.0, 3.0, 0.0, 4.0]);
+    Ok(())
+}
+
 #[test]
 fn dropout_follows_the_mode() -> Result<()> {
     let params = fresh();

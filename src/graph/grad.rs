@@ -68,30 +68,61 @@ impl Tensor {
     /// # Ok::<(), kiln::Error>(())
     /// ```
     pub fn backward(&self) -> Result<Gradients> {
-        let (by_id, visited) = no_grad(|| walk(self, None))?;
+        let (by_id, visited) = no_grad(|| walk(scalar(self)?, self.ones_like()?, None, false))?;
         Ok(Gradients { loss: self.clone(), by_id, visited: Arc::new(visited) })
     }
 
     /// The gradients of this scalar with respect to `inputs` (leaves or not), zeros where it does not
     /// depend on one. They are differentiable in turn, as with PyTorch's `create_graph=True`.
     pub fn grad(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let (mut by_id, _) = walk(self, Some(inputs))?;
+        let (mut by_id, _) = walk(scalar(self)?, self.ones_like()?, Some(inputs), false)?;
         inputs.iter().map(|input| by_id.remove(&input.id()).map_or_else(|| input.zeros_like(), Ok)).collect()
     }
 }
 
-/// Gradients of the leaves (or of `wanted`), and the nodes visited.
-fn walk(loss: &Tensor, wanted: Option<&[&Tensor]>) -> Result<(HashMap<u64, Tensor>, HashSet<u64>)> {
+/// For an op whose own gradient kernel has no gradient: those of `f` at the op's inputs, given the
+/// gradient `upstream` of its result, in the ops that `f` records and so differentiable in turn.
+/// `None` for an input that requires none.
+pub(crate) fn differentiable(
+    inputs: &[Tensor],
+    upstream: &Tensor,
+    f: impl FnOnce(&[Tensor]) -> Result<Tensor>,
+) -> Result<Vec<Option<Tensor>>> {
+    // Views of their own, at which the walk ends: one input may be another, or be computed from it.
+    let views = inputs.iter().map(|input| input.narrow(0, 0, input.size(0)?));
+    let views = views.collect::<Result<Vec<_>>>()?;
+    let wanted: Vec<&Tensor> = views.iter().filter(|view| view.requires_grad()).collect();
+    let (mut by_id, _) = walk(&f(&views)?, upstream.clone(), Some(&wanted), true)?;
+    Ok(views.iter().map(|view| by_id.remove(&view.id())).collect())
+}
+
+/// The tensor, if gradients can start from it.
+fn scalar(loss: &Tensor) -> Result<&Tensor> {
     if loss.elements() != 1 {
         return Err(Error::op("backward", format!("the loss has shape {}, not one element", loss.shape())));
     }
     if !loss.requires_grad() {
         return Err(Error::op("backward", "nothing the loss was computed from requires gradients"));
     }
+    Ok(loss)
+}
+
+/// Gradients of the leaves (or of `wanted`, below which the walk does not go where it `ends` there)
+/// given that of `result`, and the nodes visited.
+fn walk(
+    result: &Tensor,
+    upstream: Tensor,
+    wanted: Option<&[&Tensor]>,
+    ends: bool,
+) -> Result<(HashMap<u64, Tensor>, HashSet<u64>)> {
     let wanted: Option<HashSet<u64>> = wanted.map(|inputs| inputs.iter().map(|t| t.id()).collect());
+    let inputs_of = |tensor: &Tensor| match &wanted {
+        Some(wanted) if ends && wanted.contains(&tensor.id()) => Ok(Vec::new()),
+        _ => inputs_of(tensor),
+    };
     let mut visited = HashSet::new();
     let mut order = Vec::new();
-    let mut stack = vec![loss.clone()];
+    let mut stack = vec![result.clone()];
     while let Some(tensor) = stack.pop() {
         if visited.insert(tensor.id()) {
             stack.extend(inputs_of(&tensor)?.into_iter().filter(Tensor::requires_grad));
@@ -101,7 +132,7 @@ fn walk(loss: &Tensor, wanted: Option<&[&Tensor]>) -> Result<(HashMap<u64, Tenso
     // Numbers grow in the order of recording, so every node comes after all that use it.
     order.sort_unstable_by_key(|tensor| std::cmp::Reverse(tensor.id()));
 
-    let mut gradients = HashMap::from([(loss.id(), loss.ones_like()?)]);
+    let mut gradients = HashMap::from([(result.id(), upstream)]);
     for tensor in order {
         let Some(upstream) = gradients.get(&tensor.id()).cloned() else { continue };
         let inputs = inputs_of(&tensor)?;

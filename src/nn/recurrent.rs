@@ -1,43 +1,14 @@
 //! Recurrent layers: the Elman network, LSTM and GRU, with PyTorch's names, gates and shapes.
 //!
-//! A layer projects its inputs of all steps in one product; what is left for a step is the product
-//! with the state before it and the gates.
+//! A layer projects its inputs of all steps in one product; one more kernel for each direction then
+//! goes through the steps.
 
 use super::{Init, Module, Param, Params};
+use crate::ops::recurrent::Recurrence;
 use crate::{Error, Result, Tensor};
 use std::borrow::Borrow;
 
-/// What happens in one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cell {
-    /// `tanh(W x + b + U h + c)` (Elman 1990).
-    Rnn,
-    /// Long short-term memory (Hochreiter and Schmidhuber 1997) with a forget gate; the weights hold
-    /// the gates in the order input, forget, cell, output.
-    Lstm,
-    /// Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), the reset gate applied after the
-    /// product with the state; the weights hold the gates in the order reset, update, new.
-    Gru,
-}
-
-impl Cell {
-    /// How many vectors of the state's size the weights compute.
-    fn gates(self) -> usize {
-        match self {
-            Cell::Rnn => 1,
-            Cell::Lstm => 4,
-            Cell::Gru => 3,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Cell::Rnn => "RNN",
-            Cell::Lstm => "LSTM",
-            Cell::Gru => "GRU",
-        }
-    }
-}
+pub use crate::ops::recurrent::Cell;
 
 /// The weights of one direction of one layer; `G` is the number of gates times the state's size `H`.
 #[derive(Clone, Debug)]
@@ -117,8 +88,8 @@ pub fn recurrent(
     if x.rank() != 3 {
         return refuse(format!("input {} is not a batch of sequences", x.shape()));
     }
-    let mut x = if options.batch_first { x.transpose(0, 1)? } else { x.clone() };
-    let (steps, batch) = (x.dims()[0], x.dims()[1]);
+    let mut x = if options.batch_first { x.clone() } else { x.transpose(0, 1)? };
+    let (batch, steps) = (x.dims()[0], x.dims()[1]);
     if steps == 0 {
         return refuse(format!("input {} has no steps", x.shape()));
     }
@@ -142,17 +113,21 @@ pub fn recurrent(
                 Some(state) => state.select(0, slot),
                 None => Tensor::zeros([batch, size], x.engine()),
             };
-            let state = State { hidden: start(initial.hidden)?, cell: start(initial.cell)? };
-            let (output, last) = direction_of(kind, &x, state, weights, direction == 1)?;
+            let (starts, cells_start) = (start(initial.hidden)?, start(initial.cell)?);
+            let reverse = direction == 1;
+            let (output, last_cells) = direction_of(kind, &x, [&starts, &cells_start], weights, reverse)?;
+            hidden.push(output.select(1, if reverse { 0 } else { steps - 1 })?);
+            cells.extend(last_cells);
             outputs.push(output);
-            hidden.push(last.hidden);
-            cells.push(last.cell);
         }
-        x = Tensor::concat(&outputs.iter().collect::<Vec<_>>(), 2)?;
+        x = match &outputs[..] {
+            [output] => output.clone(),
+            _ => Tensor::concat(&outputs.iter().collect::<Vec<_>>(), 2)?,
+        };
     }
     let stacked = |states: Vec<Tensor>| Tensor::stack(&states.iter().collect::<Vec<_>>(), 0);
     let cell = if kind == Cell::Lstm { Some(stacked(cells)?) } else { None };
-    let output = if options.batch_first { x.transpose(0, 1)? } else { x };
+    let output = if options.batch_first { x } else { x.transpose(0, 1)? };
     Ok(Sequence { output, hidden: stacked(hidden)?, cell })
 }
 
@@ -169,83 +144,29 @@ fn check(kind: Cell, weights: &Weights, inputs: usize, size: usize) -> Result<()
     Ok(())
 }
 
-/// The state between two steps, `[N, H]` each; the cell is an LSTM's.
-struct State {
-    hidden: Tensor,
-    cell: Tensor,
-}
-
-/// One direction of one layer: the states after every step `[T, N, H]`, in the order of the
-/// sequence, and the last one.
+/// One direction of one layer from sequences `[N, T, I]`: the states after every step, in the order of
+/// the sequence, and an LSTM's last cells.
 fn direction_of(
-    kind: Cell,
+    cell: Cell,
     x: &Tensor,
-    mut state: State,
+    [hidden, cells]: [&Tensor; 2],
     weights: &Weights,
     reverse: bool,
-) -> Result<(Tensor, State)> {
-    let [input_bias, state_bias] = match &weights.biases {
-        // Where the two biases are only ever added together, they are once for all steps.
-        Some([input, state]) if kind != Cell::Gru => [Some(input.add(state)?), None],
-        Some([input, state]) => [Some(input.clone()), Some(state.clone())],
-        None => [None, None],
+) -> Result<(Tensor, Option<Tensor>)> {
+    // Where the two biases are only ever added together, one kernel adds both.
+    let (input_bias, bias) = match &weights.biases {
+        Some([input, state]) if cell == Cell::Gru => (Some(input), state.clone()),
+        Some([input, state]) => (None, input.add(state)?),
+        None => (None, Tensor::zeros(weights.weight_hh.dims()[0], x.engine())?),
     };
-    let projected = x.linear(&weights.weight_ih, input_bias.as_ref())?;
-    let mut steps = unbind(&projected)?;
-    if reverse {
-        steps.reverse();
-    }
-    let mut outputs = Vec::with_capacity(steps.len());
-    for input in &steps {
-        let product = state.hidden.linear(&weights.weight_hh, state_bias.as_ref())?;
-        state = step(kind, input, &product, &state)?;
-        outputs.push(state.hidden.clone());
-    }
-    if reverse {
-        outputs.reverse();
-    }
-    Ok((Tensor::stack(&outputs.iter().collect::<Vec<_>>(), 0)?, state))
-}
-
-/// The state after a step, from the products `[N, G]` with the input and with the state before.
-fn step(kind: Cell, input: &Tensor, product: &Tensor, state: &State) -> Result<State> {
-    let size = state.hidden.dims()[1];
-    let gate = |t: &Tensor, at: usize| t.narrow(1, at * size, size);
-    let cell = state.cell.clone();
-    match kind {
-        Cell::Rnn => Ok(State { hidden: input.add(product)?.tanh()?, cell }),
-        Cell::Lstm => {
-            let gates = input.add(product)?;
-            let sigmoid = |at: usize| gate(&gates, at)?.sigmoid();
-            let new = sigmoid(0)?.mul(&gate(&gates, 2)?.tanh()?)?;
-            let cell = sigmoid(1)?.mul(&cell)?.add(&new)?;
-            Ok(State { hidden: sigmoid(3)?.mul(&cell.tanh()?)?, cell })
-        }
-        Cell::Gru => {
-            let sigmoid = |at: usize| gate(input, at)?.add(&gate(product, at)?)?.sigmoid();
-            let new = gate(input, 2)?.add(&sigmoid(0)?.mul(&gate(product, 2)?)?)?.tanh()?;
-            // (1 - z) n + z h, with one product less.
-            let hidden = new.add(&sigmoid(1)?.mul(&state.hidden.sub(&new)?)?)?;
-            Ok(State { hidden, cell })
-        }
-    }
-}
-
-/// The parts of the first dimension, without it. Halved again and again: the gradient of a part is
-/// padded to its whole, so parts cut off one by one would cost the square of their number.
-fn unbind(x: &Tensor) -> Result<Vec<Tensor>> {
-    let count = x.dims()[0];
-    if count < 2 {
-        return Ok(vec![x.squeeze(0)?]);
-    }
-    let mut parts = unbind(&x.narrow(0, 0, count / 2)?)?;
-    parts.append(&mut unbind(&x.narrow(0, count / 2, count - count / 2)?)?);
-    Ok(parts)
+    let projected = x.linear(&weights.weight_ih, input_bias)?;
+    Recurrence { cell, hidden, cells, weight: &weights.weight_hh, bias: &bias, reverse }.run(&projected)
 }
 
 /// What the three layers have in common.
 #[derive(Clone, Debug)]
 struct Stack {
+    cell: Cell,
     weights: Vec<Weights<Param>>,
     options: RecurrentOptions,
     params: Params,
@@ -253,7 +174,7 @@ struct Stack {
 
 impl Stack {
     fn new(
-        kind: Cell,
+        cell: Cell,
         params: &Params,
         inputs: usize,
         size: usize,
@@ -261,9 +182,9 @@ impl Stack {
     ) -> Result<Stack> {
         if !(0.0..=1.0).contains(&options.dropout) {
             let message = format!("the dropout {} is not a probability", options.dropout);
-            return Err(Error::op(kind.name(), message));
+            return Err(Error::op(cell.name(), message));
         }
-        let rows = kind.gates() * size;
+        let rows = cell.gates() * size;
         let mut weights = Vec::new();
         for layer in 0..options.layers {
             for end in &["", "_reverse"][..1 + usize::from(options.bidirectional)] {
@@ -278,10 +199,10 @@ impl Stack {
                 weights.push(Weights { weight_ih, weight_hh, biases });
             }
         }
-        Ok(Stack { weights, options, params: params.clone() })
+        Ok(Stack { cell, weights, options, params: params.clone() })
     }
 
-    fn run(&self, kind: Cell, x: &Tensor, initial: Initial) -> Result<Sequence> {
+    fn run(&self, x: &Tensor, initial: Initial) -> Result<Sequence> {
         let values = |weights: &Weights<Param>| Weights {
             weight_ih: weights.weight_ih.get(),
             weight_hh: weights.weight_hh.get(),
@@ -291,7 +212,7 @@ impl Stack {
         let mut seed = || self.params.next_seed();
         let seed: Option<&mut dyn FnMut() -> u64> =
             if self.params.is_training() { Some(&mut seed) } else { None };
-        recurrent(kind, x, initial, &weights, self.options, seed)
+        recurrent(self.cell, x, initial, &weights, self.options, seed)
     }
 }
 
@@ -319,7 +240,7 @@ macro_rules! layers {
 
             /// The states after every step and the last ones, from these: see [`recurrent`].
             pub fn run(&self, x: &Tensor, initial: Initial) -> Result<Sequence> {
-                self.0.run(Cell::$cell, x, initial)
+                self.0.run(x, initial)
             }
         }
 
@@ -332,7 +253,7 @@ macro_rules! layers {
 }
 
 layers! {
-    /// The Elman network with `tanh`; see [`Cell::Rnn`].
+    /// The Elman network, with `tanh` unless made by [`relu`](RNN::relu); see [`Cell::Rnn`].
     RNN => Rnn;
     /// Long short-term memory; see [`Cell::Lstm`].
     ///
@@ -348,4 +269,16 @@ layers! {
     LSTM => Lstm;
     /// Gated recurrent units; see [`Cell::Gru`].
     GRU => Gru;
+}
+
+impl RNN {
+    /// As [`new`](RNN::new), with `relu` in place of `tanh`.
+    pub fn relu(
+        params: impl Borrow<Params>,
+        inputs: usize,
+        size: usize,
+        options: RecurrentOptions,
+    ) -> Result<RNN> {
+        Ok(RNN(Stack::new(Cell::RnnRelu, params.borrow(), inputs, size, options)?))
+    }
 }

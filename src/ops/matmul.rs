@@ -14,12 +14,12 @@ struct Matmul;
 
 /// One product of a batch: sizes, and the strides of a row and a column of each operand.
 #[derive(Clone, Copy, Debug)]
-struct Product {
-    m: usize,
-    n: usize,
-    k: usize,
-    a: (isize, isize),
-    b: (isize, isize),
+pub(super) struct Product {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: (isize, isize),
+    pub b: (isize, isize),
 }
 
 impl Product {
@@ -33,6 +33,18 @@ impl Product {
     /// Multiply-adds.
     fn work(&self) -> usize {
         self.m * self.n * self.k
+    }
+
+    /// Writes the product of matrices whose first elements come first to `output`, row-major, on this
+    /// thread alone.
+    pub fn multiply(&self, a: &[f32], b: &[f32], output: &mut [f32]) {
+        let last = |rows: usize, columns: usize, (row, column): (isize, isize)| {
+            assert!(row >= 0 && column >= 0, "matrices are walked forwards");
+            rows.saturating_sub(1) * row as usize + columns.saturating_sub(1) * column as usize
+        };
+        assert!(last(self.m, self.k, self.a) < a.len() && last(self.k, self.n, self.b) < b.len());
+        // SAFETY: the strides reach no further than the elements just checked.
+        unsafe { self.run(a.as_ptr(), b.as_ptr(), output, Parallelism::None) }
     }
 
     /// Writes the product, row-major, to `output`.

@@ -22,6 +22,7 @@ mod permute;
 mod pool1d;
 mod pool2d;
 pub mod random;
+pub(crate) mod recurrent;
 mod reduce;
 mod resample;
 mod reshape;

@@ -118,6 +118,11 @@ pub fn no_grad<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
+/// Whether what is recorded now can be differentiated later: not inside [`no_grad`].
+pub(crate) fn records_gradients() -> bool {
+    GRAD.get()
+}
+
 fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -142,7 +147,8 @@ impl Tensor {
             debug_assert_eq!(layout.shape, spec.layout.shape);
             spec.layout = layout;
         }
-        let requires_grad = GRAD.get() && spec.dtype.is_float() && inputs.iter().any(|i| i.requires_grad());
+        let requires_grad =
+            records_gradients() && spec.dtype.is_float() && inputs.iter().any(|i| i.requires_grad());
         let depth = 1 + inputs.iter().map(|input| input.pending_depth()).max().unwrap_or(0);
         let tensor = Tensor::node(Node {
             id: next_id(),

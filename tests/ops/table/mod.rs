@@ -5,6 +5,7 @@ mod elementwise;
 mod functions;
 mod linear;
 mod random;
+mod recurrent;
 mod reduce;
 mod shape;
 mod views;
@@ -38,6 +39,7 @@ pub fn cases() -> Vec<Case> {
     windows::convolutions(&mut cases);
     windows::pooling(&mut cases);
     random::random(&mut cases);
+    recurrent::networks(&mut cases);
     cases.extend(shape::cases());
     cases
 }

@@ -1,0 +1,327 @@
+//! Recurrent networks on the CPU: each thread takes some sequences through all steps, so that none
+//! waits for another.
+
+use super::{Cell, Pass};
+use crate::ops::matmul::Product;
+use rayon::prelude::*;
+
+/// Elements that [`map`] works on at a time: a few vectors of the widest instruction set.
+const LANES: usize = 32;
+
+/// `outputs[o][i] = f(inputs[..][i])[o]`. Through blocks of a fixed length, which the compiler
+/// knows not to overlap and makes vectors of, however many slices there are.
+#[inline(always)]
+fn map<const IN: usize, const OUT: usize>(
+    inputs: [&[f32]; IN],
+    mut outputs: [&mut [f32]; OUT],
+    f: impl Fn([f32; IN]) -> [f32; OUT],
+) {
+    let length = outputs[0].len();
+    let (mut from, mut to) = ([[0.0; LANES]; IN], [[0.0; LANES]; OUT]);
+    for start in (0..length).step_by(LANES) {
+        let count = LANES.min(length - start);
+        for (block, input) in from.iter_mut().zip(&inputs) {
+            block[..count].copy_from_slice(&input[start..start + count]);
+        }
+        for lane in 0..LANES {
+            let values = f(std::array::from_fn(|input| from[input][lane]));
+            (0..OUT).for_each(|output| to[output][lane] = values[output]);
+        }
+        for (block, output) in to.iter().zip(&mut outputs) {
+            output[start..start + count].copy_from_slice(&block[..count]);
+        }
+    }
+}
+
+/// The exponential, by the polynomial of S. L. Moshier's Cephes library (expf.c): within 2e-7 of the
+/// value, relative to it. Arguments are cut off at +-87, where a sigmoid no longer changes.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // 1.5 * 2^23: adding it rounds to a whole number, which its lowest bits then hold.
+    const ROUND: f32 = 12_582_912.0;
+    // Comparisons and not `clamp`, which is slower, nor `min` and `max`, which lose NaN.
+    let x = if x > 87.0 { 87.0 } else { x };
+    let x = if x < -87.0 { -87.0 } else { x };
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let p = ((((1.987_569_1e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r
+        + 0.166_666_65)
+        * r
+        + 0.5;
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
+    (p * r * r + r + 1.0) * power
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// Near 0 by the polynomial of Cephes (tanhf.c): within 3e-7 of the value, relative to it.
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    let (a, s) = (x.abs(), x * x);
+    let p = (((-5.704_988_7e-3 * s + 2.063_909e-2) * s - 5.373_971_5e-2) * s + 0.133_314_2) * s - 0.333_332_8;
+    let far = (1.0 - 2.0 / (exp(2.0 * a) + 1.0)).copysign(x);
+    if a < 0.625 { x + x * s * p } else { far }
+}
+
+/// Zero for what is below it, and NaN for NaN.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// Sequences for a thread at a time: enough rows for the matrix product to be fast, few enough to go
+/// round. Their number depends on shapes only, and so do the bits of the result.
+fn at_once(pass: &Pass) -> usize {
+    pass.batch.div_ceil(4).clamp(4, 8)
+}
+
+/// The parts of a row, each of a state's size.
+fn parts<const N: usize>(row: &[f32], size: usize) -> [&[f32]; N] {
+    std::array::from_fn(|part| &row[part * size..(part + 1) * size])
+}
+
+/// The same, to be written.
+fn parts_mut<const N: usize>(row: &mut [f32], size: usize) -> [&mut [f32]; N] {
+    let mut rest = row.chunks_exact_mut(size);
+    std::array::from_fn(|_| rest.next().expect("a row holds its parts"))
+}
+
+/// `count` pieces of memory, all empty where there is nothing to cut.
+fn pieces(memory: &mut [f32], length: usize, count: usize) -> impl Iterator<Item = &mut [f32]> {
+    memory.chunks_mut(length.max(1)).chain((0..count).map(|_| &mut [][..])).take(count)
+}
+
+/// See [`Forward`](super::Forward); `weight` is transposed.
+pub(super) fn forward(pass: &Pass, inputs: &[&[f32]], output: &mut [f32]) {
+    let &[input, initial, weight, bias, ..] = inputs else { unreachable!("checked by the op") };
+    let Pass { cell, steps, size, .. } = *pass;
+    let (width, saved_size, at_once) = (pass.width(), pass.saved(), at_once(pass));
+    let (outputs, rest) = output.split_at_mut(pass.outputs());
+    let (cells, saved) = rest.split_at_mut(pass.cells());
+    if let Some(initial) = inputs.get(4) {
+        cells.copy_from_slice(initial);
+    }
+    let count = pass.batch.div_ceil(at_once);
+    let blocks: Vec<_> = pieces(outputs, at_once * steps * size, count)
+        .zip(pieces(cells, at_once * size, count))
+        .zip(pieces(saved, at_once * steps * saved_size, count))
+        .zip(initial.chunks(at_once * size).zip(input.chunks(at_once * steps * width)))
+        .collect();
+    let arch = pulp::Arch::new();
+    blocks.into_par_iter().for_each(|(((outputs, cells), saved), (initial, input))| {
+        let mut states = initial.to_vec();
+        let rows = states.len() / size;
+        let product = Product { m: rows, n: width, k: size, a: (size as isize, 1), b: (width as isize, 1) };
+        let mut products = vec![0.0; rows * width];
+        let mut unsaved = vec![0.0; 5 * size];
+        for step in 0..steps {
+            product.multiply(&states, weight, &mut products);
+            arch.dispatch(|| {
+                for row in 0..rows {
+                    let place = row * steps + pass.time(step);
+                    let x = &input[place * width..][..width];
+                    let p = &products[row * width..][..width];
+                    let state = &mut states[row * size..][..size];
+                    let output = &mut outputs[place * size..][..size];
+                    let kept = match saved_size {
+                        0 => &mut unsaved[..],
+                        _ => &mut saved[place * saved_size..][..saved_size],
+                    };
+                    match cell {
+                        Cell::Rnn => map([x, p, bias], [output], |[x, p, b]| [tanh(x + p + b)]),
+                        Cell::RnnRelu => map([x, p, bias], [output], |[x, p, b]| [relu(x + p + b)]),
+                        Cell::Lstm => {
+                            let cells = &mut cells[row * size..][..size];
+                            lstm(parts(x, size), parts(p, size), parts(bias, size), cells, output, kept);
+                        }
+                        Cell::Gru => {
+                            gru(parts(x, size), parts(p, size), parts(bias, size), state, output, kept);
+                        }
+                    }
+                    state.copy_from_slice(output);
+                }
+            });
+        }
+    });
+}
+
+#[inline(always)]
+fn lstm(
+    [xi, xf, xg, xo]: [&[f32]; 4],
+    [pi, pf, pg, po]: [&[f32]; 4],
+    [bi, bf, bg, bo]: [&[f32]; 4],
+    cells: &mut [f32],
+    output: &mut [f32],
+    kept: &mut [f32],
+) {
+    let [before, i, f, g, o] = parts_mut(kept, cells.len());
+    before.copy_from_slice(cells);
+    map(
+        [xi, pi, bi, xf, pf, bf, xg, pg, bg, xo, po, bo, before],
+        [i, f, g, o, cells, output],
+        |[xi, pi, bi, xf, pf, bf, xg, pg, bg, xo, po, bo, before]| {
+            let (i, f) = (sigmoid(xi + pi + bi), sigmoid(xf + pf + bf));
+            let (g, o) = (tanh(xg + pg + bg), sigmoid(xo + po + bo));
+            let c = f * before + i * g;
+            [i, f, g, o, c, o * tanh(c)]
+        },
+    );
+}
+
+#[inline(always)]
+fn gru(
+    [xr, xz, xn]: [&[f32]; 3],
+    [pr, pz, pn]: [&[f32]; 3],
+    [br, bz, bn]: [&[f32]; 3],
+    state: &[f32],
+    output: &mut [f32],
+    kept: &mut [f32],
+) {
+    let [before, r, z, n, product] = parts_mut(kept, state.len());
+    before.copy_from_slice(state);
+    map(
+        [xr, pr, br, xz, pz, bz, xn, pn, bn, state],
+        [r, z, n, product, output],
+        |[xr, pr, br, xz, pz, bz, xn, pn, bn, h]| {
+            let (r, z) = (sigmoid(xr + pr + br), sigmoid(xz + pz + bz));
+            let product = pn + bn;
+            let n = tanh(xn + r * product);
+            [r, z, n, product, n + z * (h - n)]
+        },
+    );
+}
+
+/// See [`Backward`](super::Backward).
+pub(super) fn backward(pass: &Pass, packed: &[f32], upstream: &[f32], weight: &[f32], output: &mut [f32]) {
+    let Pass { cell, steps, size, .. } = *pass;
+    let (width, saved_size, at_once) = (pass.width(), pass.saved(), at_once(pass));
+    let (states, saved) = packed.split_at(pass.outputs() + pass.cells());
+    let (upstream, last_cells) = upstream.split_at(pass.outputs());
+    let (products, rest) = output.split_at_mut(pass.batch * steps * width);
+    let (hidden, rest) = rest.split_at_mut(pass.state());
+    // Of an LSTM's cells, or of a GRU's inputs.
+    let others = if cell == Cell::Lstm { size } else { rest.len() / pass.batch.max(1) };
+    if cell == Cell::Lstm {
+        rest.copy_from_slice(last_cells);
+    }
+    hidden.fill(0.0);
+    let count = pass.batch.div_ceil(at_once);
+    let blocks: Vec<_> = pieces(products, at_once * steps * width, count)
+        .zip(pieces(hidden, at_once * size, count))
+        .zip(pieces(rest, at_once * others, count))
+        .enumerate()
+        .collect();
+    let arch = pulp::Arch::new();
+    blocks.into_par_iter().for_each(|(block, ((products, hidden), others))| {
+        let rows = hidden.len() / size;
+        let product = Product { m: rows, n: size, k: width, a: (width as isize, 1), b: (size as isize, 1) };
+        // The gradients of the products of one step, closer together than in the output.
+        let mut after = vec![0.0; rows * width];
+        // What reaches the state of a step through the product of the next one.
+        let mut through = vec![0.0; rows * size];
+        // What reaches it, or an LSTM's cell, past the product.
+        let mut past = vec![0.0; size];
+        for step in (0..steps).rev() {
+            if step + 1 < steps {
+                product.multiply(&after, weight, &mut through);
+            }
+            arch.dispatch(|| {
+                for row in 0..rows {
+                    let place = row * steps + pass.time(step);
+                    let whole = block * at_once * steps + place;
+                    let up = &upstream[whole * size..][..size];
+                    let through = &through[row * size..][..size];
+                    let kept = &saved[whole * saved_size..][..saved_size];
+                    let state = &states[whole * size..][..size];
+                    let product = &mut after[row * width..][..width];
+                    match cell {
+                        Cell::Rnn => {
+                            map([up, through, state], [product], |[up, through, h]| {
+                                [(up + through) * (1.0 - h * h)]
+                            });
+                        }
+                        Cell::RnnRelu => map([up, through, state], [product], |[up, through, h]| {
+                            [if h > 0.0 { up + through } else { 0.0 }]
+                        }),
+                        Cell::Lstm => {
+                            let cells = &mut others[row * size..][..size];
+                            past.copy_from_slice(cells);
+                            let [before, i, f, g, o] = parts(kept, size);
+                            let [di, df, dg, d_o] = parts_mut(product, size);
+                            map(
+                                [up, through, &past, before, i, f, g, o],
+                                [di, df, dg, d_o, cells],
+                                lstm_gradient,
+                            );
+                        }
+                        Cell::Gru => {
+                            let hidden = &mut hidden[row * size..][..size];
+                            past.copy_from_slice(hidden);
+                            let [before, r, z, n, p] = parts(kept, size);
+                            let [dr, dz, dp] = parts_mut(product, size);
+                            let input = &mut others[place * width..][..width];
+                            let dn = &mut input[2 * size..];
+                            map(
+                                [up, through, &past, before, r, z, n, p],
+                                [dr, dz, dp, dn, hidden],
+                                gru_gradient,
+                            );
+                            input[..2 * size].copy_from_slice(&product[..2 * size]);
+                        }
+                    }
+                    products[place * width..][..width].copy_from_slice(product);
+                }
+            });
+        }
+        product.multiply(&after, weight, &mut through);
+        hidden.iter_mut().zip(&through).for_each(|(hidden, through)| *hidden += through);
+    });
+}
+
+/// The gradients of the four gates before their activations, and of the cell before.
+#[inline(always)]
+fn lstm_gradient([up, through, past, before, i, f, g, o]: [f32; 8]) -> [f32; 5] {
+    let state = up + through;
+    let cell = tanh(f * before + i * g);
+    let dc = past + state * o * (1.0 - cell * cell);
+    let gate = |gradient: f32, gate: f32| gradient * gate * (1.0 - gate);
+    [gate(dc * g, i), gate(dc * before, f), dc * i * (1.0 - g * g), gate(state * cell, o), dc * f]
+}
+
+/// The gradients of the three products with the state, of the new gate before its activation, and of
+/// the state before, as far as it does not go through the products.
+#[inline(always)]
+fn gru_gradient([up, through, past, before, r, z, n, product]: [f32; 8]) -> [f32; 5] {
+    let state = up + through + past;
+    let dn = state * (1.0 - z) * (1.0 - n * n);
+    let gate = |gradient: f32, gate: f32| gradient * gate * (1.0 - gate);
+    [gate(dn * product, r), gate(state * (before - n), z), dn * r, dn, state * z]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative to the value, over all that states and gates can be.
+    #[test]
+    fn activations_are_as_near_as_they_say() {
+        let check = |function: fn(f32) -> f32, exact: fn(f64) -> f64, allowed: f64| {
+            for step in -86_990..86_990 {
+                let x = step as f32 * 1e-3 + 1e-6;
+                let (value, exact) = (f64::from(function(x)), exact(f64::from(x)));
+                assert!((value - exact).abs() <= allowed * exact.abs(), "{x}: {value}, not {exact}");
+            }
+            assert!(function(f32::NAN).is_nan());
+        };
+        check(exp, f64::exp, 2e-7);
+        check(tanh, f64::tanh, 3e-7);
+        check(sigmoid, |x| 1.0 / (1.0 + (-x).exp()), 4e-7);
+        assert_eq!([tanh(1e-30), tanh(f32::INFINITY), tanh(-200.0)], [1e-30, 1.0, -1.0]);
+        assert_eq!(sigmoid(f32::INFINITY), 1.0);
+        assert!(sigmoid(f32::NEG_INFINITY) < 1e-37);
+    }
+}
