@@ -3,13 +3,14 @@
 
 use super::{Cell, Pass};
 use crate::ops::matmul::Product;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Elements that [`map`] works on at a time: a few vectors of the widest instruction set.
 const LANES: usize = 32;
 
 /// `outputs[o][i] = f(inputs[..][i])[o]`. Through blocks of a fixed length, which the compiler
-/// knows not to overlap and makes vectors of, however many slices there are.
+/// knows not to overlap and makes vectors of, unless `f` is long: half a dozen gates at once stay scalar.
 #[inline(always)]
 fn map<const IN: usize, const OUT: usize>(
     inputs: [&[f32]; IN],
@@ -111,7 +112,7 @@ pub(super) fn forward(pass: &Pass, inputs: &[&[f32]], output: &mut [f32]) {
         .zip(pieces(saved, at_once * steps * saved_size, count))
         .zip(initial.chunks(at_once * size).zip(input.chunks(at_once * steps * width)))
         .collect();
-    let arch = pulp::Arch::new();
+    let arch = Arch::new();
     blocks.into_par_iter().for_each(|(((outputs, cells), saved), (initial, input))| {
         let mut states = initial.to_vec();
         let rows = states.len() / size;
@@ -120,79 +121,97 @@ pub(super) fn forward(pass: &Pass, inputs: &[&[f32]], output: &mut [f32]) {
         let mut unsaved = vec![0.0; 5 * size];
         for step in 0..steps {
             product.multiply(&states, weight, &mut products);
-            arch.dispatch(|| {
-                for row in 0..rows {
-                    let place = row * steps + pass.time(step);
-                    let x = &input[place * width..][..width];
-                    let p = &products[row * width..][..width];
-                    let state = &mut states[row * size..][..size];
-                    let output = &mut outputs[place * size..][..size];
-                    let kept = match saved_size {
+            for row in 0..rows {
+                let place = row * steps + pass.time(step);
+                arch.dispatch(Step {
+                    cell,
+                    input: &input[place * width..][..width],
+                    product: &products[row * width..][..width],
+                    bias,
+                    state: &mut states[row * size..][..size],
+                    cells: if cell == Cell::Lstm { &mut cells[row * size..][..size] } else { &mut [] },
+                    output: &mut outputs[place * size..][..size],
+                    kept: match saved_size {
                         0 => &mut unsaved[..],
                         _ => &mut saved[place * saved_size..][..saved_size],
-                    };
-                    match cell {
-                        Cell::Rnn => map([x, p, bias], [output], |[x, p, b]| [tanh(x + p + b)]),
-                        Cell::RnnRelu => map([x, p, bias], [output], |[x, p, b]| [relu(x + p + b)]),
-                        Cell::Lstm => {
-                            let cells = &mut cells[row * size..][..size];
-                            lstm(parts(x, size), parts(p, size), parts(bias, size), cells, output, kept);
-                        }
-                        Cell::Gru => {
-                            gru(parts(x, size), parts(p, size), parts(bias, size), state, output, kept);
-                        }
-                    }
-                    state.copy_from_slice(output);
-                }
-            });
+                    },
+                });
+            }
         }
     });
 }
 
+/// One step of one sequence, from the products with the input and with the state.
+struct Step<'a> {
+    cell: Cell,
+    input: &'a [f32],
+    product: &'a [f32],
+    bias: &'a [f32],
+    /// Before the step, and then after it.
+    state: &'a mut [f32],
+    /// The same of an LSTM's cells.
+    cells: &'a mut [f32],
+    output: &'a mut [f32],
+    /// What the gradient needs.
+    kept: &'a mut [f32],
+}
+
+impl WithSimd for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Step { cell, input, product, bias, state, cells, output, kept } = self;
+        let size = state.len();
+        match cell {
+            Cell::Rnn => map([input, product, bias], [output], |[x, p, b]| [tanh(x + p + b)]),
+            Cell::RnnRelu => map([input, product, bias], [output], |[x, p, b]| [relu(x + p + b)]),
+            Cell::Lstm => {
+                let [x, p, b] = [input, product, bias].map(|row| parts(row, size));
+                lstm(x, p, b, cells, output, kept);
+            }
+            Cell::Gru => {
+                let [x, p, b] = [input, product, bias].map(|row| parts(row, size));
+                gru(x, p, b, state, output, kept);
+            }
+        }
+        state.copy_from_slice(output);
+    }
+}
+
 #[inline(always)]
 fn lstm(
-    [xi, xf, xg, xo]: [&[f32]; 4],
-    [pi, pf, pg, po]: [&[f32]; 4],
-    [bi, bf, bg, bo]: [&[f32]; 4],
+    x: [&[f32]; 4],
+    p: [&[f32]; 4],
+    b: [&[f32]; 4],
     cells: &mut [f32],
     output: &mut [f32],
     kept: &mut [f32],
 ) {
     let [before, i, f, g, o] = parts_mut(kept, cells.len());
     before.copy_from_slice(cells);
-    map(
-        [xi, pi, bi, xf, pf, bf, xg, pg, bg, xo, po, bo, before],
-        [i, f, g, o, cells, output],
-        |[xi, pi, bi, xf, pf, bf, xg, pg, bg, xo, po, bo, before]| {
-            let (i, f) = (sigmoid(xi + pi + bi), sigmoid(xf + pf + bf));
-            let (g, o) = (tanh(xg + pg + bg), sigmoid(xo + po + bo));
-            let c = f * before + i * g;
-            [i, f, g, o, c, o * tanh(c)]
-        },
-    );
+    for (gate, to) in [(0, &mut *i), (1, &mut *f), (3, &mut *o)] {
+        map([x[gate], p[gate], b[gate]], [to], |[x, p, b]| [sigmoid(x + p + b)]);
+    }
+    map([x[2], p[2], b[2]], [g], |[x, p, b]| [tanh(x + p + b)]);
+    map([before, i, f, g, o], [cells, output], |[before, i, f, g, o]| {
+        let cell = f * before + i * g;
+        [cell, o * tanh(cell)]
+    });
 }
 
 #[inline(always)]
-fn gru(
-    [xr, xz, xn]: [&[f32]; 3],
-    [pr, pz, pn]: [&[f32]; 3],
-    [br, bz, bn]: [&[f32]; 3],
-    state: &[f32],
-    output: &mut [f32],
-    kept: &mut [f32],
-) {
+fn gru(x: [&[f32]; 3], p: [&[f32]; 3], b: [&[f32]; 3], state: &[f32], output: &mut [f32], kept: &mut [f32]) {
     let [before, r, z, n, product] = parts_mut(kept, state.len());
     before.copy_from_slice(state);
-    map(
-        [xr, pr, br, xz, pz, bz, xn, pn, bn, state],
-        [r, z, n, product, output],
-        |[xr, pr, br, xz, pz, bz, xn, pn, bn, h]| {
-            let (r, z) = (sigmoid(xr + pr + br), sigmoid(xz + pz + bz));
-            let product = pn + bn;
-            let n = tanh(xn + r * product);
-            [r, z, n, product, n + z * (h - n)]
-        },
-    );
+    for (gate, to) in [(0, &mut *r), (1, &mut *z)] {
+        map([x[gate], p[gate], b[gate]], [to], |[x, p, b]| [sigmoid(x + p + b)]);
+    }
+    map([p[2], b[2], x[2], r], [product, n], |[p, b, x, r]| {
+        let product = p + b;
+        [product, tanh(x + r * product)]
+    });
+    map([z, n, state], [output], |[z, n, h]| [n + z * (h - n)]);
 }
 
 /// See [`Backward`](super::Backward).
@@ -215,7 +234,7 @@ pub(super) fn backward(pass: &Pass, packed: &[f32], upstream: &[f32], weight: &[
         .zip(pieces(rest, at_once * others, count))
         .enumerate()
         .collect();
-    let arch = pulp::Arch::new();
+    let arch = Arch::new();
     blocks.into_par_iter().for_each(|(block, ((products, hidden), others))| {
         let rows = hidden.len() / size;
         let product = Product { m: rows, n: size, k: width, a: (width as isize, 1), b: (size as isize, 1) };
@@ -229,57 +248,83 @@ pub(super) fn backward(pass: &Pass, packed: &[f32], upstream: &[f32], weight: &[
             if step + 1 < steps {
                 product.multiply(&after, weight, &mut through);
             }
-            arch.dispatch(|| {
-                for row in 0..rows {
-                    let place = row * steps + pass.time(step);
-                    let whole = block * at_once * steps + place;
-                    let up = &upstream[whole * size..][..size];
-                    let through = &through[row * size..][..size];
-                    let kept = &saved[whole * saved_size..][..saved_size];
-                    let state = &states[whole * size..][..size];
-                    let product = &mut after[row * width..][..width];
-                    match cell {
-                        Cell::Rnn => {
-                            map([up, through, state], [product], |[up, through, h]| {
-                                [(up + through) * (1.0 - h * h)]
-                            });
-                        }
-                        Cell::RnnRelu => map([up, through, state], [product], |[up, through, h]| {
-                            [if h > 0.0 { up + through } else { 0.0 }]
-                        }),
-                        Cell::Lstm => {
-                            let cells = &mut others[row * size..][..size];
-                            past.copy_from_slice(cells);
-                            let [before, i, f, g, o] = parts(kept, size);
-                            let [di, df, dg, d_o] = parts_mut(product, size);
-                            map(
-                                [up, through, &past, before, i, f, g, o],
-                                [di, df, dg, d_o, cells],
-                                lstm_gradient,
-                            );
-                        }
-                        Cell::Gru => {
-                            let hidden = &mut hidden[row * size..][..size];
-                            past.copy_from_slice(hidden);
-                            let [before, r, z, n, p] = parts(kept, size);
-                            let [dr, dz, dp] = parts_mut(product, size);
-                            let input = &mut others[place * width..][..width];
-                            let dn = &mut input[2 * size..];
-                            map(
-                                [up, through, &past, before, r, z, n, p],
-                                [dr, dz, dp, dn, hidden],
-                                gru_gradient,
-                            );
-                            input[..2 * size].copy_from_slice(&product[..2 * size]);
-                        }
-                    }
-                    products[place * width..][..width].copy_from_slice(product);
-                }
-            });
+            for row in 0..rows {
+                let place = row * steps + pass.time(step);
+                let whole = block * at_once * steps + place;
+                let product = &mut after[row * width..][..width];
+                let (carried, input) = match cell {
+                    Cell::Rnn | Cell::RnnRelu => (&mut [][..], &mut [][..]),
+                    Cell::Lstm => (&mut others[row * size..][..size], &mut [][..]),
+                    Cell::Gru => (&mut hidden[row * size..][..size], &mut others[place * width..][..width]),
+                };
+                let past = &mut past[..carried.len()];
+                past.copy_from_slice(carried);
+                arch.dispatch(StepBack {
+                    cell,
+                    state: &states[whole * size..][..size],
+                    kept: &saved[whole * saved_size..][..saved_size],
+                    upstream: &upstream[whole * size..][..size],
+                    through: &through[row * size..][..size],
+                    past,
+                    product,
+                    input,
+                    carried,
+                });
+                products[place * width..][..width].copy_from_slice(product);
+            }
         }
         product.multiply(&after, weight, &mut through);
         hidden.iter_mut().zip(&through).for_each(|(hidden, through)| *hidden += through);
     });
+}
+
+/// The gradients of one step of one sequence, from those of the state after it.
+struct StepBack<'a> {
+    cell: Cell,
+    state: &'a [f32],
+    kept: &'a [f32],
+    upstream: &'a [f32],
+    through: &'a [f32],
+    /// Of an LSTM's cells, or what reaches a GRU's state past the product.
+    past: &'a [f32],
+    /// Of the product with the state.
+    product: &'a mut [f32],
+    /// Of a GRU's projected input.
+    input: &'a mut [f32],
+    /// For the step before, as `past`.
+    carried: &'a mut [f32],
+}
+
+impl WithSimd for StepBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let StepBack { cell, state, kept, upstream, through, past, product, input, carried } = self;
+        let size = state.len();
+        match cell {
+            Cell::Rnn => map([upstream, through, state], [product], |[upstream, through, h]| {
+                [(upstream + through) * (1.0 - h * h)]
+            }),
+            Cell::RnnRelu => map([upstream, through, state], [product], |[upstream, through, h]| {
+                [if h > 0.0 { upstream + through } else { 0.0 }]
+            }),
+            Cell::Lstm => {
+                let [before, i, f, g, o] = parts(kept, size);
+                let [di, df, dg, d_o] = parts_mut(product, size);
+                let from = [upstream, through, past, before, i, f, g, o];
+                map(from, [di, df, dg, d_o, carried], lstm_gradient);
+            }
+            Cell::Gru => {
+                let [before, r, z, n, p] = parts(kept, size);
+                let [dr, dz, dp] = parts_mut(product, size);
+                let [_, _, dn] = parts_mut(input, size);
+                let from = [upstream, through, past, before, r, z, n, p];
+                map(from, [dr, dz, dp, dn, carried], gru_gradient);
+                input[..2 * size].copy_from_slice(&product[..2 * size]);
+            }
+        }
+    }
 }
 
 /// The gradients of the four gates before their activations, and of the cell before.
