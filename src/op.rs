@@ -17,8 +17,9 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// the shapes. All validation happens here.
     fn output(&self, inputs: &[Spec]) -> Result<Spec>;
 
-    /// For an op that only looks at its one input in another way: the layout it sees. No kernel is run
-    /// then. The layout's shape must be [`output`](Op::output)'s.
+    /// For an op that only looks at its first input in another way: the layout it sees. No kernel is run
+    /// then; other inputs are there for the gradient. The layout's shape must be
+    /// [`output`](Op::output)'s.
     fn view(&self, _input: &Layout) -> Option<Layout> {
         None
     }

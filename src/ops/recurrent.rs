@@ -213,17 +213,16 @@ impl Op for States {
         };
         let products = part(places, width)?;
         let hidden = part(batch, size)?;
-        let last = match pass.cell {
-            Cell::Lstm => Some(part(batch, size)?),
-            Cell::Gru => Some(part(places, width)?),
-            _ => None,
+        let (input, cells) = match pass.cell {
+            Cell::Lstm => (products.clone(), Some(part(batch, size)?)),
+            Cell::Gru => (part(places, width)?, None),
+            Cell::Rnn | Cell::RnnRelu => (products.clone(), None),
         };
-        let input = last.as_ref().filter(|_| pass.cell == Cell::Gru).unwrap_or(&products);
         gradients.push(Some(input.reshape([batch, steps, width])?));
         gradients.push(Some(hidden));
         gradients.push(Some(products.t()?.matmul(&pass.before(states, &own[1])?)?));
         gradients.push(Some(products.sum(0, false)?));
-        gradients.extend((pass.cell == Cell::Lstm).then_some(last));
+        gradients.extend(cells.map(Some));
         Ok(gradients)
     }
 }
