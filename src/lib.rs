@@ -16,6 +16,8 @@ pub mod nn;
 mod op;
 pub mod ops;
 pub mod optim;
+#[cfg(feature = "proof")]
+pub mod proof;
 mod tensor;
 
 pub use dtype::{DType, Element};

@@ -1,8 +1,11 @@
 //! The command line.
 
+mod cli;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use kiln::Engine;
+use std::process::ExitCode;
 
 /// A deep-learning engine for any GPU, and for none.
 #[derive(Parser)]
@@ -20,11 +23,14 @@ enum Command {
         #[arg(long)]
         device: Option<String>,
     },
+    /// Say what this machine has, and check every operation on it against float64
+    Doctor(cli::doctor::Arguments),
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     match Cli::parse().command {
-        Command::Devices { device } => devices(device.as_deref()),
+        Command::Devices { device } => devices(device.as_deref()).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(arguments) => cli::doctor::run(&arguments),
     }
 }
 

@@ -1,12 +1,12 @@
 //! The shaders that the ops would give a GPU, validated without one.
 
-use crate::case::Case;
 use kiln::device::{Argument, Buffer, Caps, Device, DeviceKind, Download, Memory, specialise};
+use kiln::proof::Case;
 use kiln::{Engine, Error, Op, Result, Spec};
 use libtest_mimic::Failed;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -17,27 +17,36 @@ pub struct Recorder {
     cpu: kiln::device::cpu::CpuDevice,
     /// Sources seen valid before.
     valid: Mutex<HashSet<String>>,
-    errors: Arc<Mutex<Vec<String>>>,
+    found: Arc<Mutex<Found>>,
 }
 
-/// An engine with a recorder, and the faults it found.
+/// What was seen while a case ran.
+#[derive(Debug, Default)]
+struct Found {
+    errors: Vec<String>,
+    /// Ops without a plan, which a GPU leaves to the CPU.
+    without_plan: BTreeSet<&'static str>,
+}
+
+/// An engine with a recorder, and what it found.
 #[derive(Clone)]
 pub struct Recording {
     engine: Engine,
-    errors: Arc<Mutex<Vec<String>>>,
+    found: Arc<Mutex<Found>>,
 }
 
 impl Recorder {
     pub fn engine() -> Recording {
-        let errors = Arc::<Mutex<Vec<String>>>::default();
-        let recorder = Recorder { cpu: Default::default(), valid: Mutex::default(), errors: errors.clone() };
-        Recording { engine: Engine::with_devices(Some(Arc::new(recorder)), "records shaders"), errors }
+        let found = Arc::<Mutex<Found>>::default();
+        let recorder = Recorder { cpu: Default::default(), valid: Mutex::default(), found: found.clone() };
+        Recording { engine: Engine::with_devices(Some(Arc::new(recorder)), "records shaders"), found }
     }
 
     fn check(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> Result<(), String> {
         let caps = Caps::default();
         let Some(plan) = op.gpu(inputs, output, &caps) else {
-            return Err(format!("{} has no GPU plan", op.name()));
+            self.found.lock().unwrap().without_plan.insert(op.name());
+            return Ok(());
         };
         for kernel in &plan.kernels {
             if kernel.bindings.len() > caps.storage_buffers as usize {
@@ -79,9 +88,18 @@ pub fn validate(case: &Case, recording: &Recording) -> Result<(), Failed> {
     // One engine for all trials, so faults are told apart by asking under a lock.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    case.run(&recording.engine)?;
-    let errors: Vec<String> = recording.errors.lock().unwrap().drain(..).collect();
-    if errors.is_empty() { Ok(()) } else { Err(errors.join("\n").into()) }
+    recording.of(case)?;
+    Ok(())
+}
+
+impl Recording {
+    /// The ops of a case that have no plan for a GPU; an error where a plan is faulty.
+    pub fn of(&self, case: &Case) -> Result<BTreeSet<&'static str>, Failed> {
+        *self.found.lock().unwrap() = Found::default();
+        case.run(&self.engine)?;
+        let found = std::mem::take(&mut *self.found.lock().unwrap());
+        if found.errors.is_empty() { Ok(found.without_plan) } else { Err(found.errors.join("\n").into()) }
+    }
 }
 
 impl Device for Recorder {
@@ -113,7 +131,7 @@ impl Device for Recorder {
         if output.elements() > 0
             && let Err(error) = self.check(op, inputs, output)
         {
-            self.errors.lock().unwrap().push(error);
+            self.found.lock().unwrap().errors.push(error);
         }
         false
     }

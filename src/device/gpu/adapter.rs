@@ -19,6 +19,10 @@ pub struct AdapterInfo {
     pub backend: String,
     /// The driver and its version.
     pub driver: String,
+    /// How large buffers, bindings and workgroups may be.
+    pub limits: wgpu::Limits,
+    /// What it offers beyond WebGPU's least.
+    pub features: wgpu::Features,
 }
 
 /// Which GPU to open.
@@ -46,7 +50,7 @@ impl fmt::Display for Selector {
 /// Every adapter that can run compute shaders, the best first.
 pub fn adapters() -> Vec<AdapterInfo> {
     let listed = enumerate();
-    listed.iter().enumerate().map(|(index, adapter)| describe(index, &adapter.get_info())).collect()
+    listed.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
 }
 
 /// The name that tells one adapter from another of the same GPU.
@@ -61,13 +65,16 @@ pub(super) fn kind(info: &wgpu::AdapterInfo) -> DeviceKind {
     }
 }
 
-fn describe(index: usize, info: &wgpu::AdapterInfo) -> AdapterInfo {
+fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
+    let info = adapter.get_info();
     AdapterInfo {
         index,
-        name: full_name(info),
-        kind: kind(info),
+        name: full_name(&info),
+        kind: kind(&info),
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        limits: adapter.limits(),
+        features: adapter.features(),
     }
 }
 
@@ -161,7 +168,7 @@ fn limits_of(name: &str) -> Result<Option<wgpu::Limits>> {
 fn open(selector: &Selector, limits: Option<wgpu::Limits>) -> Result<GpuDevice> {
     let listed = enumerate();
     let described: Vec<_> =
-        listed.iter().enumerate().map(|(index, adapter)| describe(index, &adapter.get_info())).collect();
+        listed.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect();
     let adapter = &listed[choose(selector, &described)?];
     let info = adapter.get_info();
     let name = full_name(&info);
@@ -203,7 +210,8 @@ mod tests {
 
     fn info(index: usize, name: &str, kind: DeviceKind) -> AdapterInfo {
         let (backend, driver) = ("Vulkan".into(), "test".into());
-        AdapterInfo { index, name: name.into(), kind, backend, driver }
+        let (limits, features) = Default::default();
+        AdapterInfo { index, name: name.into(), kind, backend, driver, limits, features }
     }
 
     #[test]

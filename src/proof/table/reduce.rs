@@ -1,13 +1,13 @@
 //! Reductions.
 
 use super::{Fold, Test};
-use crate::case::{Array, Case, Input};
-use crate::reference as r;
-use kiln::Tensor;
+use crate::Tensor;
+use crate::proof::case::{Array, Case, Input};
+use crate::proof::reference as r;
 use ndarray::{ArrayD, IxDyn};
 
 pub fn reductions(cases: &mut Vec<Case>) {
-    type Op = fn(&Tensor, &[isize], bool) -> kiln::Result<Tensor>;
+    type Op = fn(&Tensor, &[isize], bool) -> crate::Result<Tensor>;
     let sum: Op = |x, axes, keep| x.sum(axes, keep);
     let mean: Op = |x, axes, keep| x.mean(axes, keep);
     let max: Op = |x, axes, keep| x.max(axes, keep);
@@ -89,7 +89,7 @@ pub fn reductions(cases: &mut Vec<Case>) {
             .value_only(),
         );
     }
-    type Arg = fn(&Tensor, isize) -> kiln::Result<Tensor>;
+    type Arg = fn(&Tensor, isize) -> crate::Result<Tensor>;
     let args: [(&str, Arg, Test); 2] = [
         ("argmax", |x, d| x.argmax(d, false), |a, b| a > b),
         ("argmin", |x, d| x.argmin(d, false), |a, b| a < b),

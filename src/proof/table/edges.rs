@@ -1,9 +1,9 @@
 //! Elementwise ops at the edges of the number range, and casts.
 
 use super::{Map, Unary};
-use crate::case::{Case, Input};
-use crate::reference as r;
-use kiln::{DType, Tensor};
+use crate::proof::case::{Case, Input};
+use crate::proof::reference as r;
+use crate::{DType, Tensor};
 
 /// NaN, infinities, zeros of both signs and large magnitudes.
 pub fn edges(cases: &mut Vec<Case>) {

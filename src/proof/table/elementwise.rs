@@ -1,9 +1,9 @@
 //! Elementwise ops, on many shapes and views.
 
 use super::{Binary, Map, Test, Unary, Zip};
-use crate::case::{Array, Case, Input};
-use crate::reference as r;
-use kiln::Tensor;
+use crate::Tensor;
+use crate::proof::case::{Array, Case, Input};
+use crate::proof::reference as r;
 use ndarray::ArrayD;
 
 /// The shapes that every elementwise op is tried on: scalar, one, odd, empty, more than a block.
@@ -11,34 +11,34 @@ const SHAPES: &[&[usize]] = &[&[], &[1], &[5], &[3, 7], &[2, 0, 3], &[2, 1, 3, 2
 
 pub fn unary(cases: &mut Vec<Case>) {
     let ops: [(&str, Unary, Map, f64, f64); 21] = [
-        ("neg", Tensor::neg, |a| -a, -2.0, 2.0),
-        ("abs", Tensor::abs, f64::abs, -2.0, 2.0),
-        ("exp", Tensor::exp, f64::exp, -3.0, 3.0),
-        ("log", Tensor::log, f64::ln, 0.1, 3.0),
-        ("sqrt", Tensor::sqrt, f64::sqrt, 0.1, 3.0),
-        ("rsqrt", Tensor::rsqrt, |a| 1.0 / a.sqrt(), 0.1, 3.0),
-        ("reciprocal", Tensor::reciprocal, f64::recip, 0.2, 3.0),
-        ("square", Tensor::square, |a| a * a, -2.0, 2.0),
-        ("sin", Tensor::sin, f64::sin, -3.0, 3.0),
-        ("cos", Tensor::cos, f64::cos, -3.0, 3.0),
-        ("tanh", Tensor::tanh, f64::tanh, -3.0, 3.0),
-        ("erf", Tensor::erf, r::erf, -3.0, 3.0),
-        ("relu", Tensor::relu, |a| a.max(0.0), -2.0, 2.0),
-        ("sigmoid", Tensor::sigmoid, |a| 1.0 / (1.0 + (-a).exp()), -4.0, 4.0),
-        ("gelu", Tensor::gelu, |a| a * 0.5 * (1.0 + r::erf(a / 2f64.sqrt())), -3.0, 3.0),
-        ("silu", Tensor::silu, |a| a / (1.0 + (-a).exp()), -3.0, 3.0),
-        ("leaky_relu", |x| x.leaky_relu(0.1), |a| if a < 0.0 { 0.1 * a } else { a }, -2.0, 2.0),
-        ("clamp", |x| x.clamp(-0.5, 0.75), |a| a.clamp(-0.5, 0.75), -2.0, 2.0),
+        ("neg/", Tensor::neg, |a| -a, -2.0, 2.0),
+        ("abs/", Tensor::abs, f64::abs, -2.0, 2.0),
+        ("exp/", Tensor::exp, f64::exp, -3.0, 3.0),
+        ("log/", Tensor::log, f64::ln, 0.1, 3.0),
+        ("sqrt/", Tensor::sqrt, f64::sqrt, 0.1, 3.0),
+        ("rsqrt/", Tensor::rsqrt, |a| 1.0 / a.sqrt(), 0.1, 3.0),
+        ("reciprocal/", Tensor::reciprocal, f64::recip, 0.2, 3.0),
+        ("square/", Tensor::square, |a| a * a, -2.0, 2.0),
+        ("sin/", Tensor::sin, f64::sin, -3.0, 3.0),
+        ("cos/", Tensor::cos, f64::cos, -3.0, 3.0),
+        ("tanh/", Tensor::tanh, f64::tanh, -3.0, 3.0),
+        ("erf/", Tensor::erf, r::erf, -3.0, 3.0),
+        ("relu/", Tensor::relu, |a| a.max(0.0), -2.0, 2.0),
+        ("sigmoid/", Tensor::sigmoid, |a| 1.0 / (1.0 + (-a).exp()), -4.0, 4.0),
+        ("gelu/", Tensor::gelu, |a| a * 0.5 * (1.0 + r::erf(a / 2f64.sqrt())), -3.0, 3.0),
+        ("silu/", Tensor::silu, |a| a / (1.0 + (-a).exp()), -3.0, 3.0),
+        ("leaky_relu/", |x| x.leaky_relu(0.1), |a| if a < 0.0 { 0.1 * a } else { a }, -2.0, 2.0),
+        ("clamp/", |x| x.clamp(-0.5, 0.75), |a| a.clamp(-0.5, 0.75), -2.0, 2.0),
         (
-            "add_number",
+            "add/number_",
             |x| x.add(0.5)?.mul(3.0)?.sub(1)?.div(0.7),
             |a| ((a + 0.5) * 3.0 - 1.0) / f64::from(0.7f32),
             -2.0,
             2.0,
         ),
-        ("pow_number", |x| x.pow(2.5), |a| a.powf(2.5), 0.2, 2.0),
+        ("pow/number_", |x| x.pow(2.5), |a| a.powf(2.5), 0.2, 2.0),
         (
-            "chain",
+            "mul/chain_",
             |x| x.mul(x)?.sub(0.5)?.relu()?.add(x)?.exp(),
             |a| ((a * a - 0.5).max(0.0) + a).exp(),
             -1.5,
@@ -47,7 +47,7 @@ pub fn unary(cases: &mut Vec<Case>) {
     ];
     for (name, op, f, low, high) in ops {
         let mut with = |variant: String, input: Input| {
-            let case = Case::new(format!("{name}/{variant}"), [input], move |x| op(&x[0]), r::map(f));
+            let case = Case::new(format!("{name}{variant}"), [input], move |x| op(&x[0]), r::map(f));
             cases.push(case.tolerance(1e-5, 1e-6));
         };
         for shape in SHAPES {
@@ -57,7 +57,7 @@ pub fn unary(cases: &mut Vec<Case>) {
         with("sliced_flipped".into(), Input::within(&[9, 4], low, high).slice(0, 1, 8, 3).flip(1));
         with("broadcast".into(), Input::within(&[3, 1], low, high).broadcast(&[2, 3, 4]));
         let half = Input::within(&[3, 7], low, high).half();
-        let case = Case::new(format!("{name}/f16"), [half], move |x| op(&x[0]), r::map(f));
+        let case = Case::new(format!("{name}f16"), [half], move |x| op(&x[0]), r::map(f));
         cases.push(case.value_only().tolerance(6e-3, 4e-3));
     }
     let exact: [(&str, Unary, Map); 4] = [

@@ -1,8 +1,8 @@
 //! Recurrent networks: outputs and last states, one after the other.
 
-use crate::case::{Array, Case, Input};
-use kiln::nn::recurrent::{Cell, Initial, RecurrentOptions, Weights, recurrent};
-use kiln::{Result, Tensor};
+use crate::proof::case::{Array, Case, Input};
+use crate::nn::recurrent::{Cell, Initial, RecurrentOptions, Weights, recurrent};
+use crate::{Result, Tensor};
 use ndarray::Array1;
 
 /// A network and the sizes of what it is given.

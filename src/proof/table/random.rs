@@ -1,13 +1,13 @@
 //! Random numbers.
 
-use crate::case::{Array, Case, Input};
-use kiln::{DType, Tensor};
+use crate::proof::case::{Array, Case, Input};
+use crate::{DType, Tensor};
 use ndarray::{ArrayD, IxDyn};
 
 /// Mean and variance of many draws; the generator itself has known answers elsewhere.
 pub fn random(cases: &mut Vec<Case>) {
     let ones = || [Input::given(&[1.0; 1000])];
-    let moments = |x: &Tensor| -> kiln::Result<Tensor> {
+    let moments = |x: &Tensor| -> crate::Result<Tensor> {
         let mean = x.mean(.., false)?;
         let spread = x.sub(&mean)?.square()?.mean(.., false)?;
         Tensor::stack(&[&mean, &spread], 0)

@@ -1,43 +1,43 @@
 //! Elementwise functions and activations that are accurate over wide ranges, and their edges.
 
 use super::{Binary, Map, Unary, Zip};
-use crate::case::{Case, Input};
-use crate::reference as r;
-use kiln::Tensor;
+use crate::Tensor;
+use crate::proof::case::{Array, Case, Input};
+use crate::proof::reference as r;
 
 const SELU: (f64, f64) = (1.673_263_242_354_377_2, 1.050_700_987_355_480_5);
 
 pub fn functions(cases: &mut Vec<Case>) {
     let softplus = |a: f64| if a > 20.0 { a } else { a.exp().ln_1p() };
     let ops: [(&str, Unary, Map, f64, f64); 24] = [
-        ("expm1", |x| x.expm1(), f64::exp_m1, -5.0, 5.0),
-        ("expm1_near_0", |x| x.expm1(), f64::exp_m1, -1e-3, 1e-3),
-        ("log1p", |x| x.log1p(), f64::ln_1p, -0.9, 9.0),
-        ("log1p_near_0", |x| x.log1p(), f64::ln_1p, -1e-3, 1e-3),
-        ("tan", |x| x.tan(), f64::tan, -1.4, 1.4),
-        ("tan_far", |x| x.tan()?.atan(), |a| a.tan().atan(), 3.3, 4.5),
-        ("atan", |x| x.atan(), f64::atan, -9.0, 9.0),
-        ("softsign", |x| x.softsign(), |a| a / (1.0 + a.abs()), -3.0, 3.0),
-        ("logsigmoid", |x| x.logsigmoid(), |a| -(-a).exp().ln_1p(), -9.0, 9.0),
-        ("relu6", |x| x.relu6(), |a| a.clamp(0.0, 6.0), -9.0, 9.0),
-        ("hardtanh", |x| x.hardtanh(-0.5, 0.75), |a| a.clamp(-0.5, 0.75), -2.0, 2.0),
-        ("hardsigmoid", |x| x.hardsigmoid(), |a| (a + 3.0).clamp(0.0, 6.0) / 6.0, -5.0, 5.0),
-        ("hardswish", |x| x.hardswish(), |a| a * (a + 3.0).clamp(0.0, 6.0) / 6.0, -5.0, 5.0),
-        ("elu", |x| x.elu(0.5), |a| if a > 0.0 { a } else { 0.5 * a.exp_m1() }, -3.0, 3.0),
-        ("celu", |x| x.celu(2.0), |a| if a > 0.0 { a } else { 2.0 * (a / 2.0).exp_m1() }, -3.0, 3.0),
-        ("selu", |x| x.selu(), |a| SELU.1 * if a > 0.0 { a } else { SELU.0 * a.exp_m1() }, -3.0, 3.0),
-        ("softplus", |x| x.softplus(1.0, 20.0), softplus, -9.0, 9.0),
-        ("softplus_sharp", |x| x.softplus(4.0, 20.0), |a| (4.0 * a).exp().ln_1p() / 4.0, -4.0, 4.0),
-        ("mish", |x| x.mish(), |a| a * a.exp().ln_1p().tanh(), -5.0, 5.0),
-        ("gelu_tanh", |x| x.gelu_tanh(), gelu_tanh, -3.0, 3.0),
-        ("clamp_min", |x| x.clamp_min(0.25), |a| a.max(0.25), -2.0, 2.0),
-        ("clamp_max", |x| x.clamp_max(0.25), |a| a.min(0.25), -2.0, 2.0),
-        ("fmod_number", |x| x.fmod(0.75), |a| a % 0.75, -2.0, 2.0),
-        ("remainder_number", |x| x.remainder(0.75), |a| a.rem_euclid(0.75), -2.0, 2.0),
+        ("expm1/", |x| x.expm1(), f64::exp_m1, -5.0, 5.0),
+        ("expm1/near_0_", |x| x.expm1(), f64::exp_m1, -1e-3, 1e-3),
+        ("log1p/", |x| x.log1p(), f64::ln_1p, -0.9, 9.0),
+        ("log1p/near_0_", |x| x.log1p(), f64::ln_1p, -1e-3, 1e-3),
+        ("tan/", |x| x.tan(), f64::tan, -1.4, 1.4),
+        ("tan/far_", |x| x.tan()?.atan(), |a| a.tan().atan(), 3.3, 4.5),
+        ("atan/", |x| x.atan(), f64::atan, -9.0, 9.0),
+        ("softsign/", |x| x.softsign(), |a| a / (1.0 + a.abs()), -3.0, 3.0),
+        ("logsigmoid/", |x| x.logsigmoid(), |a| -(-a).exp().ln_1p(), -9.0, 9.0),
+        ("relu6/", |x| x.relu6(), |a| a.clamp(0.0, 6.0), -9.0, 9.0),
+        ("hardtanh/", |x| x.hardtanh(-0.5, 0.75), |a| a.clamp(-0.5, 0.75), -2.0, 2.0),
+        ("hardsigmoid/", |x| x.hardsigmoid(), |a| (a + 3.0).clamp(0.0, 6.0) / 6.0, -5.0, 5.0),
+        ("hardswish/", |x| x.hardswish(), |a| a * (a + 3.0).clamp(0.0, 6.0) / 6.0, -5.0, 5.0),
+        ("elu/", |x| x.elu(0.5), |a| if a > 0.0 { a } else { 0.5 * a.exp_m1() }, -3.0, 3.0),
+        ("celu/", |x| x.celu(2.0), |a| if a > 0.0 { a } else { 2.0 * (a / 2.0).exp_m1() }, -3.0, 3.0),
+        ("selu/", |x| x.selu(), |a| SELU.1 * if a > 0.0 { a } else { SELU.0 * a.exp_m1() }, -3.0, 3.0),
+        ("softplus/", |x| x.softplus(1.0, 20.0), softplus, -9.0, 9.0),
+        ("softplus/sharp_", |x| x.softplus(4.0, 20.0), |a| (4.0 * a).exp().ln_1p() / 4.0, -4.0, 4.0),
+        ("mish/", |x| x.mish(), |a| a * a.exp().ln_1p().tanh(), -5.0, 5.0),
+        ("gelu_tanh/", |x| x.gelu_tanh(), gelu_tanh, -3.0, 3.0),
+        ("clamp_min/", |x| x.clamp_min(0.25), |a| a.max(0.25), -2.0, 2.0),
+        ("clamp_max/", |x| x.clamp_max(0.25), |a| a.min(0.25), -2.0, 2.0),
+        ("fmod/number_", |x| x.fmod(0.75), |a| a % 0.75, -2.0, 2.0),
+        ("remainder/number_", |x| x.remainder(0.75), |a| a.rem_euclid(0.75), -2.0, 2.0),
     ];
     for (name, op, f, low, high) in ops {
         let mut with = |variant: &str, input: Input| {
-            let case = Case::new(format!("{name}/{variant}"), [input], move |x| op(&x[0]), r::map(f));
+            let case = Case::new(format!("{name}{variant}"), [input], move |x| op(&x[0]), r::map(f));
             // The absolute part is for what cancels near 0, and must not hide errors of small numbers.
             cases.push(case.tolerance(2e-6, 2e-7 * high.min(1.0)));
         };
@@ -47,22 +47,22 @@ pub fn functions(cases: &mut Vec<Case>) {
         with("view", Input::within(&[9, 4], low, high).slice(0, 1, 8, 3).permute(&[1, 0]));
     }
     let ops: [(&str, Binary, Zip, f64, f64); 5] = [
-        ("atan2", |a, b| a.atan2(b), f64::atan2, -2.0, 2.0),
-        ("fmod", |a, b| a.fmod(&b.add(3.0)?), |a, b| a % (b + 3.0), -2.0, 2.0),
-        ("remainder", |a, b| a.remainder(&b.add(3.0)?), |a, b| a.rem_euclid(b + 3.0), -2.0, 2.0),
+        ("atan2/", |a, b| a.atan2(b), f64::atan2, -2.0, 2.0),
+        ("fmod/", |a, b| a.fmod(&b.add(3.0)?), |a, b| a % (b + 3.0), -2.0, 2.0),
+        ("remainder/", |a, b| a.remainder(&b.add(3.0)?), |a, b| a.rem_euclid(b + 3.0), -2.0, 2.0),
         (
-            "clamp_between",
+            "clamp/between_",
             |a, b| a.clamp(&b.sub(0.5)?, &b.add(0.5)?),
             |a, b| a.clamp(b - 0.5, b + 0.5),
             -2.0,
             2.0,
         ),
-        ("leaky_relu_slope", |a, b| a.leaky_relu(b), |a, b| if a > 0.0 { a } else { a * b }, -2.0, 2.0),
+        ("leaky_relu/slope_", |a, b| a.leaky_relu(b), |a, b| if a > 0.0 { a } else { a * b }, -2.0, 2.0),
     ];
     for (name, op, f, low, high) in ops {
         for (variant, a, b) in [("same", &[37, 131][..], &[37, 131][..]), ("outer", &[6, 1], &[1, 7])] {
             let inputs = [Input::within(a, low, high), Input::within(b, low, high).reseeded()];
-            let case = Case::new(format!("{name}/{variant}"), inputs, move |x| op(&x[0], &x[1]), r::zip(f));
+            let case = Case::new(format!("{name}{variant}"), inputs, move |x| op(&x[0], &x[1]), r::zip(f));
             cases.push(case.tolerance(2e-6, 1e-6));
         }
     }
@@ -125,7 +125,7 @@ fn edges(cases: &mut Vec<Case>) {
         Input::given(&[0.0, 0.0, f64::NAN, 0.0, 2.0, 0.0, 0.0]),
         Input::given(&[2.0, 2.0, 2.0, f64::NAN, 1.0, 2.0, 2.0]),
     ];
-    let clamp = |x: &[crate::case::Array]| {
+    let clamp = |x: &[Array]| {
         let nan = |a: f64, b: f64, value: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { value };
         let low = ndarray::Zip::from(&x[0]).and(&x[1]).map_collect(|&a, &b| nan(a, b, a.max(b)));
         ndarray::Zip::from(&low).and(&x[2]).map_collect(|&a, &b| nan(a, b, a.min(b)))

@@ -1,9 +1,9 @@
 //! The table: products and scans, sorting, windows, resizing, padding and scatter.
 
-use crate::case::{Array, Case, Input};
-use crate::reference as r;
-use kiln::Tensor;
-use kiln::ops::{Interpolation, PadMode, UnfoldOptions};
+use crate::Tensor;
+use crate::ops::{Interpolation, PadMode, UnfoldOptions};
+use crate::proof::case::{Array, Case, Input};
+use crate::proof::reference as r;
 use ndarray::{ArrayD, Axis, IxDyn};
 
 /// Every case.

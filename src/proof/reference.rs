@@ -1,6 +1,6 @@
 //! Plain float64 references: as simple as they can be written.
 
-use crate::case::Array;
+use crate::proof::case::Array;
 use ndarray::{ArrayD, Axis, Dimension, IxDyn};
 
 /// NumPy's broadcasting of several arrays.

@@ -11,8 +11,8 @@ mod shape;
 mod views;
 mod windows;
 
-use crate::case::Case;
-use kiln::{Result, Tensor};
+use crate::proof::case::Case;
+use crate::{Result, Tensor};
 
 /// An op on one tensor, and what it does to a number.
 pub type Unary = fn(&Tensor) -> Result<Tensor>;

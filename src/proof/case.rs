@@ -1,13 +1,15 @@
 //! A case: inputs with views, the op, and its float64 reference.
 
-use kiln::{DType, Engine, Result, Tensor};
+use crate::{DType, Engine, Result, Tensor};
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
+use std::collections::HashSet;
 
+/// What references compute with.
 pub type Array = ArrayD<f64>;
 
 /// What is done to a stored tensor before the op sees it.
 #[derive(Clone, Debug)]
-pub enum Step {
+enum Step {
     Permute(Vec<isize>),
     /// Dimension, start, end, step.
     Slice(isize, usize, usize, usize),
@@ -25,7 +27,7 @@ pub struct Input {
 }
 
 /// Numbers in `low..high` from a linear congruential generator: the same on every machine.
-pub fn draw(shape: &[usize], low: f64, high: f64, seed: u64) -> Array {
+pub(super) fn draw(shape: &[usize], low: f64, high: f64, seed: u64) -> Array {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
     ArrayD::from_shape_fn(IxDyn(shape), |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -40,18 +42,18 @@ impl Input {
     }
 
     /// Floats in -2..2.
-    pub fn floats(shape: &[usize]) -> Input {
+    pub(super) fn floats(shape: &[usize]) -> Input {
         Input::within(shape, -2.0, 2.0)
     }
 
     /// Floats in a range.
-    pub fn within(shape: &[usize], low: f64, high: f64) -> Input {
+    pub(super) fn within(shape: &[usize], low: f64, high: f64) -> Input {
         let seed = shape.iter().fold(7, |seed, &d| seed * 31 + d as u64) + (low.abs() * 8.0) as u64;
         Input::new(shape, DType::F32, draw(shape, low, high, seed))
     }
 
     /// Floats of which no two are closer than 0.1, for ops that choose among elements.
-    pub fn distinct(shape: &[usize]) -> Input {
+    pub(super) fn distinct(shape: &[usize]) -> Input {
         let order = draw(shape, 0.0, 1.0, 3);
         let mut ranks: Vec<usize> = (0..order.len()).collect();
         let keys: Vec<f64> = order.iter().copied().collect();
@@ -64,46 +66,46 @@ impl Input {
     }
 
     /// These floats.
-    pub fn given(values: &[f64]) -> Input {
+    pub(super) fn given(values: &[f64]) -> Input {
         Input { shape: vec![values.len()], dtype: DType::F32, values: values.to_vec(), steps: Vec::new() }
     }
 
     /// Whole numbers from `low` to `high` (excluded).
-    pub fn ints(shape: &[usize], low: i32, high: i32) -> Input {
+    pub(super) fn ints(shape: &[usize], low: i32, high: i32) -> Input {
         Input::new(shape, DType::I32, draw(shape, f64::from(low), f64::from(high), 11).mapv(f64::floor))
     }
 
     /// Truth values.
-    pub fn bools(shape: &[usize]) -> Input {
+    pub(super) fn bools(shape: &[usize]) -> Input {
         Input::new(shape, DType::Bool, draw(shape, 0.0, 2.0, 13).mapv(f64::floor))
     }
 
     /// The same, stored in half precision.
-    pub fn half(mut self) -> Input {
+    pub(super) fn half(mut self) -> Input {
         self.dtype = DType::F16;
         self.values.iter_mut().for_each(|v| *v = half::f16::from_f64(*v).to_f64());
         self
     }
 
     /// Other numbers of the same kind.
-    pub fn reseeded(mut self) -> Input {
+    pub(super) fn reseeded(mut self) -> Input {
         self.values.reverse();
         self
     }
 
-    pub fn permute(self, order: &[isize]) -> Input {
+    pub(super) fn permute(self, order: &[isize]) -> Input {
         self.step(Step::Permute(order.to_vec()))
     }
 
-    pub fn slice(self, dim: isize, start: usize, end: usize, step: usize) -> Input {
+    pub(super) fn slice(self, dim: isize, start: usize, end: usize, step: usize) -> Input {
         self.step(Step::Slice(dim, start, end, step))
     }
 
-    pub fn flip(self, dim: isize) -> Input {
+    pub(super) fn flip(self, dim: isize) -> Input {
         self.step(Step::Flip(dim))
     }
 
-    pub fn broadcast(self, shape: &[usize]) -> Input {
+    pub(super) fn broadcast(self, shape: &[usize]) -> Input {
         self.step(Step::Broadcast(shape.to_vec()))
     }
 
@@ -170,23 +172,40 @@ impl Input {
     }
 }
 
-/// A function that the trials of several threads call.
+/// A function that several threads may call.
 type Boxed<In, Out> = Box<dyn Fn(&In) -> Out + Send + Sync>;
 
-/// One line of the table.
+/// One line of the table: an operation on certain inputs, and what it should give.
 pub struct Case {
+    /// `OPERATION/VARIANT`, unique in the table.
     pub name: String,
+    /// What the operation is given.
     pub inputs: Vec<Input>,
+    /// The operation, from the viewed inputs.
     pub op: Boxed<[Tensor], Result<Tensor>>,
+    /// The same in float64.
     pub reference: Boxed<[Array], Array>,
+    /// Allowed error of a value, relative to the reference.
     pub rtol: f64,
+    /// Allowed error of a value, to which the relative part is added.
     pub atol: f64,
+    /// Whether gradients, and gradients of gradients, are compared.
     pub gradient: bool,
+    /// Allowed error of a gradient, relative to the greater of 1 and the reference.
     pub gradient_tolerance: f64,
 }
 
+/// What an operation has to do at least, to compare with the time it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations of all kernels.
+    pub flops: u64,
+    /// Bytes of the inputs as the operation sees them, and of the result.
+    pub bytes: u64,
+}
+
 impl Case {
-    pub fn new(
+    pub(super) fn new(
         name: impl Into<String>,
         inputs: impl Into<Vec<Input>>,
         op: impl Fn(&[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
@@ -205,14 +224,26 @@ impl Case {
     }
 
     /// Not differentiable, or compared by value alone.
-    pub fn value_only(mut self) -> Case {
+    pub(super) fn value_only(mut self) -> Case {
         self.gradient = false;
         self
     }
 
-    pub fn tolerance(mut self, rtol: f64, atol: f64) -> Case {
+    pub(super) fn tolerance(mut self, rtol: f64, atol: f64) -> Case {
         (self.rtol, self.atol) = (rtol, atol);
         self
+    }
+
+    /// The operation: the name of the function that the case is about.
+    pub fn operation(&self) -> &str {
+        self.name.split('/').next().unwrap_or(&self.name)
+    }
+
+    /// Whether gradients of gradients are compared: not those of large tensors, where a difference of the
+    /// reference's sum would be lost in its rounding.
+    pub fn second_order(&self) -> bool {
+        const LARGEST: usize = 500;
+        self.gradient && self.inputs.iter().all(|input| input.values.len() <= LARGEST)
     }
 
     /// The inputs as the op sees them.
@@ -225,9 +256,56 @@ impl Case {
         self.inputs.iter().map(|input| input.viewed_array(&input.array())).collect()
     }
 
+    /// Runs the operation and reads its result.
     pub fn run(&self, engine: &Engine) -> Result<Array> {
         read(&(self.op)(&self.tensors(engine)?)?)
     }
+
+    /// What the operation costs. Records it on `engine`, and runs nothing.
+    pub fn cost(&self, engine: &Engine) -> Result<Cost> {
+        let inputs = self.tensors(engine)?;
+        let output = (self.op)(&inputs)?;
+        let seen = |tensor: &Tensor| (tensor.elements() * tensor.dtype().size()) as u64;
+        let bytes = inputs.iter().chain([&output]).map(seen).sum();
+        let flops = recorded(&inputs, &output).iter().map(flops).sum();
+        Ok(Cost { flops, bytes })
+    }
+
+    /// The names of the kernels that the operation consists of before fusion, each once.
+    pub fn kernels(&self, engine: &Engine) -> Result<Vec<&'static str>> {
+        let inputs = self.tensors(engine)?;
+        let output = (self.op)(&inputs)?;
+        let mut nodes = recorded(&inputs, &output);
+        nodes.retain(|node| !node.inner().view);
+        nodes.sort_unstable_by_key(Tensor::id);
+        let mut names: Vec<&'static str> = Vec::new();
+        for name in nodes.iter().map(|node| node.inner().op.name()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// What was recorded between inputs and output, the output included.
+fn recorded(inputs: &[Tensor], output: &Tensor) -> Vec<Tensor> {
+    let mut seen: HashSet<u64> = inputs.iter().map(Tensor::id).collect();
+    let (mut nodes, mut stack) = (Vec::new(), vec![output.clone()]);
+    while let Some(tensor) = stack.pop() {
+        // What has no inputs is a constant, or an index that the host made.
+        let before = tensor.inner().state().inputs.clone();
+        if seen.insert(tensor.id()) && !before.is_empty() {
+            stack.extend(before);
+            nodes.push(tensor);
+        }
+    }
+    nodes
+}
+
+fn flops(node: &Tensor) -> u64 {
+    let specs: Vec<_> = node.inner().state().inputs.iter().map(|input| *input.spec()).collect();
+    if node.inner().view { 0 } else { node.inner().op.flops(&specs, node.spec()) }
 }
 
 /// A tensor's elements as float64.
@@ -239,21 +317,4 @@ pub fn read(tensor: &Tensor) -> Result<Array> {
         DType::Bool => tensor.to_vec::<bool>()?.into_iter().map(|v| f64::from(u8::from(v))).collect(),
     };
     Ok(ArrayD::from_shape_vec(IxDyn(tensor.dims()), values).expect("one value an element"))
-}
-
-/// NaN equals NaN, infinities must be equal, else `|got - want| <= atol + rtol * |want|`.
-pub fn compare(got: &Array, want: &Array, rtol: f64, atol: f64) -> Result<(), String> {
-    if got.shape() != want.shape() {
-        return Err(format!("shape {:?}, expected {:?}", got.shape(), want.shape()));
-    }
-    for (position, (&got, &want)) in got.iter().zip(want).enumerate() {
-        // A reference beyond the range of f32 is infinite there.
-        let want = f64::from(want as f32);
-        let close =
-            got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= atol + rtol * want.abs();
-        if !close || (want.is_infinite() && got != want) {
-            return Err(format!("element {position}: got {got}, expected {want}"));
-        }
-    }
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! Convolution and pooling.
 
-use crate::case::{Case, Input};
-use crate::reference as r;
-use kiln::ops::{Conv2dOptions, Pool2dOptions};
+use crate::ops::{Conv2dOptions, Pool2dOptions};
+use crate::proof::case::{Case, Input};
+use crate::proof::reference as r;
 use ndarray::{ArrayD, IxDyn};
 
 pub fn convolutions(cases: &mut Vec<Case>) {

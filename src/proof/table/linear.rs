@@ -1,8 +1,8 @@
 //! Products, softmax and indexing.
 
-use crate::case::{Case, Input};
-use crate::reference as r;
-use kiln::Tensor;
+use crate::Tensor;
+use crate::proof::case::{Case, Input};
+use crate::proof::reference as r;
 use ndarray::{ArrayD, Axis, IxDyn};
 
 pub fn products(cases: &mut Vec<Case>) {

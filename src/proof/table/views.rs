@@ -1,7 +1,7 @@
 //! Views, and ops that only move elements.
 
-use crate::case::{Array, Case, Input};
-use kiln::Tensor;
+use crate::Tensor;
+use crate::proof::case::{Array, Case, Input};
 use ndarray::{ArrayD, Axis, IxDyn, concatenate, stack};
 
 pub fn views(cases: &mut Vec<Case>) {
