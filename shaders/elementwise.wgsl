@@ -200,6 +200,51 @@ fn atan2_f32(a: f32, b: f32) -> f32 {
     return select(angle, -angle, negative(a));
 }
 
+fn asin_f32(a: f32) -> f32 {
+    return select(nan(), atan2_f32(a, sqrt((1.0 - a) * (1.0 + a))), abs(a) <= 1.0);
+}
+
+fn acos_f32(a: f32) -> f32 {
+    return select(nan(), atan2_f32(sqrt((1.0 - a) * (1.0 + a)), a), abs(a) <= 1.0);
+}
+
+// The root is squared again at the end, so that nothing overflows before the result does.
+fn sinh_f32(a: f32) -> f32 {
+    if abs(a) < 1.0 {
+        let e = expm1_f32(a);
+        return 0.5 * (e + e / (e + 1.0));
+    }
+    let root = exp(0.5 * abs(a));
+    let y = 0.5 * root * root - 0.5 / root / root;
+    return select(y, -y, a < 0.0);
+}
+
+fn cosh_f32(a: f32) -> f32 {
+    let root = exp(0.5 * abs(a));
+    return 0.5 * root * root + 0.5 / root / root;
+}
+
+fn asinh_f32(a: f32) -> f32 {
+    let x = abs(a);
+    var y = x;
+    if x > 1e4 {
+        y = log(x) + 0.69314718056;
+    } else if x > 0.0 {
+        y = log1p_f32(x + x * x / (1.0 + sqrt(x * x + 1.0)));
+    }
+    return select(y, -y, a < 0.0);
+}
+
+fn acosh_f32(a: f32) -> f32 {
+    if a > 1e4 { return log(a) + 0.69314718056; }
+    let rest = a - 1.0;
+    return select(nan(), log1p_f32(rest + sqrt(rest * (a + 1.0))), a >= 1.0);
+}
+
+fn atanh_f32(a: f32) -> f32 {
+    return select(nan(), 0.5 * (log1p_f32(a) - log1p_f32(-a)), abs(a) <= 1.0);
+}
+
 // Long division: the divisor times powers of 2 is taken away from the greatest on. Exact on every
 // device, since each difference is of numbers within a factor of 2 of each other.
 fn fmod_f32(a: f32, b: f32) -> f32 {

@@ -2,9 +2,9 @@
 
 use kiln::io::StateDict;
 use kiln::nn::{
-    AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv1d, Conv2d, ConvTranspose2d, Dropout, Fan, Flatten, GELU,
-    Init, LeakyReLU, Linear, MaxPool2d, Module, Param, Params, ReLU, Reduction, Sequential, SiLU, Sigmoid,
-    Tanh, cross_entropy, mse_loss,
+    AdaptiveAvgPool2d, AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNorm3d, Conv1d, Conv2d, ConvTranspose2d,
+    Dropout, Fan, Flatten, GELU, Init, LeakyReLU, Linear, MaxPool2d, Module, Param, Params, ReLU, Reduction,
+    Sequential, SiLU, Sigmoid, Tanh, cross_entropy, mse_loss,
 };
 use kiln::ops::{Conv1dOptions, Conv2dOptions, ConvTranspose2dOptions, Pool2dOptions};
 use kiln::{Engine, Error, IntoShape, Result, Tensor, no_grad};
@@ -266,10 +266,25 @@ fn batch_norm_follows_its_batches() -> Result<()> {
     let want: Vec<f64> = (0..8).map(|i| hat(i) * weight[i / 4] + bias[i / 4]).collect();
     assert_close(&y.to_vec::<f32>()?, &want, 2e-6);
     assert_eq!(norm.num_batches_tracked.get().item()?, 3.0);
-    assert_refused(norm.forward(&tensor(&x, [2, 4], &params)), "[N, 2, H, W]");
+    assert_refused(norm.forward(&tensor(&x, [2, 4], &params)), "[N, C, H, W] with C = 2");
     params.train();
     assert_refused(norm.forward(&tensor(&[1.0, 2.0], [1, 2, 1, 1], &params)), "more than one value");
     assert!(norm.forward(&tensor(&[], [0, 2, 1, 1], &params)).is_err());
+    Ok(())
+}
+
+#[test]
+fn batch_norm_of_other_ranks_is_that_of_images() -> Result<()> {
+    let x = noise(24, 5);
+    let image = BatchNorm2d::new(fresh(), 2)?;
+    let want = image.forward(&tensor(&x, [3, 2, 2, 2], &image.params))?.to_vec::<f32>()?;
+    let sequence = BatchNorm1d::new(fresh(), 2)?;
+    assert_eq!(sequence.forward(&tensor(&x, [3, 2, 4], &sequence.params))?.to_vec::<f32>()?, want);
+    assert_eq!(sequence.running_var.get().to_vec::<f32>()?, image.running_var.get().to_vec::<f32>()?);
+    let volume = BatchNorm3d::new(fresh(), 2)?;
+    assert_eq!(volume.forward(&tensor(&x, [3, 2, 1, 4, 1], &volume.params))?.to_vec::<f32>()?, want);
+    assert_refused(sequence.forward(&tensor(&x, [3, 2, 2, 2], &sequence.params)), "[N, C, L] with C = 2");
+    assert_eq!(sequence.forward(&tensor(&x, [12, 2], &sequence.params))?.dims(), [12, 2]);
     Ok(())
 }
 

@@ -84,7 +84,7 @@ impl MultiheadAttention {
         let [query, key, value] = heads;
         let drops = self.params.is_training() && self.dropout > 0.0;
         let dropout = drops.then(|| (self.dropout, self.params.next_seed()));
-        let options = AttentionOptions { mask, is_causal, scale: None, dropout };
+        let options = AttentionOptions { mask, is_causal, dropout, ..Default::default() };
         let found = query?.scaled_dot_product_attention(&key?, &value?, options)?;
         self.out_proj.forward(&found.transpose(1, 2)?.flatten(2, 3)?)
     }

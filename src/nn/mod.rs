@@ -19,6 +19,7 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
 mod conv;
 mod dropout;
 mod embedding;
@@ -37,13 +38,14 @@ pub use activation::{
     Softsign, Tanh,
 };
 pub use attention::MultiheadAttention;
+pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d};
 pub use conv::{Conv1d, Conv2d, ConvTranspose2d};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use init::{Fan, Init};
 pub use linear::Linear;
 pub use loss::{Reduction, cross_entropy, mse_loss};
-pub use norm::{BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm, RMSNorm};
+pub use norm::{GroupNorm, InstanceNorm2d, LayerNorm, RMSNorm};
 pub use params::{Param, Params};
 pub(crate) use params::{from_host, to_host};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};

@@ -148,6 +148,25 @@ impl Tensor {
         pixels.reshape([outer, &[channels, height * factor, width * factor]].concat())
     }
 
+    /// Pixels as channels, the inverse of [`pixel_shuffle`](Tensor::pixel_shuffle): `[..., C, H * factor,
+    /// W * factor]` to `[..., C * factor^2, H, W]`. An error where the sizes do not divide so, or the rank is
+    /// below 3.
+    pub fn pixel_unshuffle(&self, factor: usize) -> Result<Tensor> {
+        let (outer, [channels, height, width]) = match *self.dims() {
+            [ref outer @ .., c, h, w] if factor > 0 && h % factor == 0 && w % factor == 0 => {
+                (outer, [c, h / factor, w / factor])
+            }
+            _ => {
+                let message = format!("factor {factor} does not fit shape {}", self.shape());
+                return Err(Error::op("pixel_unshuffle", message));
+            }
+        };
+        let images: usize = outer.iter().product();
+        let parts = self.reshape([images * channels, height, factor, width, factor])?;
+        let pixels = parts.permute(&[0, 2, 4, 1, 3])?;
+        pixels.reshape([outer, &[channels * factor * factor, height, width]].concat())
+    }
+
     /// The elements of matrices `[..., R, C]` on and below a diagonal, 0 elsewhere: 0 is the main
     /// diagonal, 1 the one above it. An error where the rank is below 2.
     pub fn tril(&self, diagonal: isize) -> Result<Tensor> {

@@ -14,6 +14,9 @@ pub struct AttentionOptions<'a> {
     pub scale: Option<f64>,
     /// The probability with which a weight is dropped, and the seed.
     pub dropout: Option<(f64, u64)>,
+    /// Whether the heads of the queries, the third dimension from the end, share fewer heads of keys and
+    /// values, neighbours the same one (Ainslie et al. 2023, arXiv:2305.13245).
+    pub enable_gqa: bool,
 }
 
 impl Tensor {
@@ -49,6 +52,9 @@ impl Tensor {
                 value.shape()
             ));
         }
+        if options.enable_gqa {
+            return self.grouped_query_attention(key, value, options);
+        }
         let scale = options.scale.unwrap_or_else(|| 1.0 / (self.dims()[self.rank() - 1] as f64).sqrt());
         // The queries are fewer than the scores.
         let mut scores = self.mul(scale)?.matmul(&key.t()?)?;
@@ -82,6 +88,28 @@ impl Tensor {
             weights = weights.dropout(probability, seed)?;
         }
         weights.matmul(value)
+    }
+
+    /// Each head of keys and values repeated for the heads of queries that share it.
+    fn grouped_query_attention(
+        &self,
+        key: &Tensor,
+        value: &Tensor,
+        options: AttentionOptions,
+    ) -> Result<Tensor> {
+        let repeated = |x: &Tensor| {
+            let (Ok(queries), Ok(heads)) = (self.size(-3), x.size(-3)) else { return Ok(x.clone()) };
+            if heads == 0 || queries % heads != 0 {
+                let message = format!("{queries} heads of queries do not share {heads} of {}", x.shape());
+                return Err(Error::op("scaled_dot_product_attention", message));
+            }
+            let at = x.rank() - 2;
+            let mut dims = x.dims().to_vec();
+            dims.insert(at, queries / heads);
+            x.unsqueeze(at as isize)?.broadcast_to(&dims[..])?.flatten(at as isize - 1, at as isize)
+        };
+        let options = AttentionOptions { enable_gqa: false, ..options };
+        self.scaled_dot_product_attention(&repeated(key)?, &repeated(value)?, options)
     }
 }
 

@@ -98,7 +98,7 @@ impl Default for ConvTranspose2dOptions {
 }
 
 /// An error unless input and weight have this rank.
-fn check_rank(op: &'static str, rank: usize, input: &Tensor, weight: &Tensor) -> Result<()> {
+pub(super) fn check_rank(op: &'static str, rank: usize, input: &Tensor, weight: &Tensor) -> Result<()> {
     if input.rank() == rank && weight.rank() == rank {
         return Ok(());
     }
@@ -108,7 +108,7 @@ fn check_rank(op: &'static str, rank: usize, input: &Tensor, weight: &Tensor) ->
 }
 
 /// A bias `[channels]` added to the second of `rank` dimensions.
-fn add_bias(op: &'static str, x: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub(super) fn add_bias(op: &'static str, x: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let Some(bias) = bias else { return Ok(x) };
     let mut dims = vec![1; x.rank()];
     dims[1] = x.dims()[1];

@@ -71,6 +71,11 @@ impl Tensor {
         self.row("avg_pool1d")?.avg_pool2d(options.flat())?.squeeze(2)
     }
 
+    /// The `p`-norm of each window of sequences `[N, C, L]`; see [`lp_pool2d`](Tensor::lp_pool2d).
+    pub fn lp_pool1d(&self, p: f64, options: Pool1dOptions) -> Result<Tensor> {
+        self.row("lp_pool1d")?.lp_pool2d(p, options.flat())?.squeeze(2)
+    }
+
     /// The means of `output` windows over sequences `[N, C, L]`; see
     /// [`adaptive_avg_pool2d`](Tensor::adaptive_avg_pool2d).
     pub fn adaptive_avg_pool1d(&self, output: usize) -> Result<Tensor> {

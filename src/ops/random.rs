@@ -56,6 +56,9 @@ impl Kind {
     }
 }
 
+/// The last word of the counter of a permutation's draws.
+const PERMUTATION: u32 = 3;
+
 #[derive(Debug)]
 struct Random {
     kind: Kind,
@@ -211,6 +214,50 @@ impl Tensor {
         }
         let kind = Kind::Bernoulli(p as f32);
         Tensor::generate(Random { kind, shape: shape.into_shape()?, seed }, engine)
+    }
+
+    /// The numbers `0..n` in an order drawn from all with equal probability, `I32` (PyTorch's `randperm`). The
+    /// same seed gives the same order, on every device. An error where `n` is beyond `I32`.
+    pub fn randperm(n: usize, seed: u64, engine: &Engine) -> Result<Tensor> {
+        let Ok(count) = i32::try_from(n) else {
+            return Err(Error::op("randperm", format!("{n} numbers do not fit i32")));
+        };
+        let mut order: Vec<i32> = (0..count).collect();
+        let key = [seed as u32, (seed >> 32) as u32];
+        // Fisher and Yates, from the end; 64 bits make the remainder's bias vanish.
+        for last in (1..n).rev() {
+            let [low, high, ..] = philox4x32([last as u32, 0, 0, PERMUTATION], key);
+            let draw = u64::from(high) << 32 | u64::from(low);
+            order.swap(last, (draw % (last as u64 + 1)) as usize);
+        }
+        Tensor::from_vec(order, n, engine)
+    }
+
+    /// Draws `samples` classes from each row of weights `[..., C]` (not negative, not all 0; they need not sum
+    /// to 1): `I32` `[..., samples]`, PyTorch's `multinomial`. Without `replacement` no class is drawn twice from a
+    /// row, and classes of weight 0 only when no others are left. The same seed gives the same classes, up to
+    /// rounding between devices.
+    ///
+    /// Each class waits for an exponentially distributed time of its weight as rate; the first ones are drawn. An error
+    /// for a scalar, no classes, a dtype that is no float, or more samples than classes without replacement.
+    pub fn multinomial(&self, samples: usize, replacement: bool, seed: u64) -> Result<Tensor> {
+        let refuse = |message: String| Err(Error::op("multinomial", message));
+        let classes = self.dims().last().copied().unwrap_or(0);
+        if classes == 0 || !self.dtype().is_float() {
+            return refuse(format!("{} {} are not weights [..., C]", self.dtype(), self.shape()));
+        }
+        if !replacement && samples > classes {
+            return refuse(format!("{samples} samples of {classes} classes without replacement"));
+        }
+        let weights = if replacement { self.unsqueeze(-2)? } else { self.clone() };
+        let mut shape = weights.dims().to_vec();
+        if replacement {
+            shape[self.rank() - 1] = samples;
+        }
+        // 1 - u is never 0.
+        let times = Tensor::rand(&shape[..], seed, self.engine())?.neg()?.log1p()?.neg()?;
+        let rates = weights.div(&times.clamp_min(f64::from(f32::MIN_POSITIVE))?)?;
+        if replacement { rates.argmax(-1, false) } else { Ok(rates.topk(samples, -1, true)?.1) }
     }
 
     /// Zero with probability `p`, else scaled by `1 / (1 - p)` so that the mean stays (inverted

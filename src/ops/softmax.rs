@@ -80,6 +80,11 @@ impl Tensor {
         self.softmax_over(Softmax { log: false }, axis)
     }
 
+    /// The [`softmax`](Tensor::softmax) of the negative.
+    pub fn softmin(&self, axis: isize) -> Result<Tensor> {
+        self.neg()?.softmax(axis)
+    }
+
     /// The logarithm of [`softmax`](Tensor::softmax), without its underflow.
     pub fn log_softmax(&self, axis: isize) -> Result<Tensor> {
         self.softmax_over(Softmax { log: true }, axis)

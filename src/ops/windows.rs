@@ -158,6 +158,16 @@ impl UnfoldOptions {
 }
 
 impl Tensor {
+    /// Windows, their elements along `axis` and their number along the next one, as the sum of what lies on each
+    /// place: one dimension in place of the two, as long as the windows reach.
+    pub(super) fn overlap_add(&self, axis: usize, dilation: usize, stride: usize) -> Result<Tensor> {
+        let (size, count) = (self.dims()[axis], self.dims()[axis + 1]);
+        let steps = |count: usize, step: usize| count.saturating_sub(1).saturating_mul(step);
+        let length = steps(size, dilation).saturating_add(steps(count, stride)).saturating_add(1);
+        let windows = Windows::new("overlap_add", axis, length, [size, dilation, stride])?;
+        Tensor::apply(OverlapAdd(windows), &[self])
+    }
+
     /// The windows of images `[N, C, H, W]` as columns `[N, C * kernel, windows]`, PyTorch's
     /// `nn.functional.unfold` (im2col); an image `[C, H, W]` gives `[C * kernel, windows]`. An error for
     /// another rank, or where no window fits.

@@ -110,6 +110,30 @@ impl Tensor {
         self.mul(&self.sigmoid()?)
     }
 
+    /// `x - tanh(x)`.
+    pub fn tanhshrink(&self) -> Result<Tensor> {
+        self.sub(&self.tanh()?)
+    }
+
+    /// `x` where `|x|` is above `lambda`, 0 elsewhere (0.5 in PyTorch unless set).
+    pub fn hardshrink(&self, lambda: f64) -> Result<Tensor> {
+        self.abs()?.le(lambda)?.where_(0.0, self)
+    }
+
+    /// `x` moved towards 0 by `lambda`, and no further (0.5 in PyTorch unless set). An error where
+    /// `lambda` is negative.
+    pub fn softshrink(&self, lambda: f64) -> Result<Tensor> {
+        if lambda.is_nan() || lambda < 0.0 {
+            return Err(Error::op("softshrink", format!("lambda {lambda} is not 0 or more")));
+        }
+        self.sub(&self.clamp(-lambda, lambda)?)
+    }
+
+    /// `x` where it is above `threshold`, else `value`; NaN stays NaN.
+    pub fn threshold(&self, threshold: f64, value: f64) -> Result<Tensor> {
+        self.le(threshold)?.where_(value, self)
+    }
+
     /// `a * sigmoid(b)`, `a` and `b` being the halves of this tensor along a dimension (Dauphin et al.
     /// 2016, arXiv:1612.08083). An error unless its size is even.
     pub fn glu(&self, dim: isize) -> Result<Tensor> {

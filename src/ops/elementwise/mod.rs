@@ -1,8 +1,9 @@
-//! Elementwise ops: each is a row of a table (`arithmetic`, `compare`, `unary`, `activation`).
+//! Elementwise ops: each is a row of a table (`arithmetic`, `compare`, `unary`, `inverse`, `activation`).
 
 mod activation;
 mod arithmetic;
 mod compare;
+mod inverse;
 mod unary;
 
 pub(crate) use compare::{CAST_F16, cast};
@@ -14,7 +15,10 @@ use crate::{DType, Error, Op, Operand, Output, Result, Spec, Tensor, View};
 
 /// Every row, for the tests' table.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    [activation::ROWS, arithmetic::ROWS, compare::ROWS, unary::ROWS].into_iter().flatten().copied()
+    [activation::ROWS, arithmetic::ROWS, compare::ROWS, inverse::ROWS, unary::ROWS]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// A row as an op. Its inputs have one shape: broadcasting is a view before it.

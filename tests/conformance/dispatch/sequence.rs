@@ -16,6 +16,7 @@ pub fn run(op: &str, args: &Args) -> Outputs {
                 is_causal: args.flag("is_causal")?,
                 scale: args.number("scale")?,
                 dropout: None,
+                enable_gqa: args.flag("enable_gqa")?,
             };
             let (query, key, value) = (args.tensor("query")?, args.tensor("key")?, args.tensor("value")?);
             // Kiln's random numbers are not PyTorch's.
