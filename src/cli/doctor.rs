@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(unknown) =
         arguments.operations.iter().find(|name| !cases.iter().any(|case| case.operation() == *name))
     {
-        bail!("no operation is called {unknown:?}");
+        bail!("no operation is called {unknown:?}; docs/ops.md lists them");
     }
     if !arguments.operations.is_empty() {
         cases.retain(|case| arguments.operations.iter().any(|name| case.operation() == name));

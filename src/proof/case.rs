@@ -24,6 +24,8 @@ pub struct Input {
     dtype: DType,
     values: Vec<f64>,
     steps: Vec<Step>,
+    /// Chooses among formulas, so that a small change means nothing.
+    fixed: bool,
 }
 
 /// Numbers in `low..high` from a linear congruential generator: the same on every machine.
@@ -38,7 +40,13 @@ pub(super) fn draw(shape: &[usize], low: f64, high: f64, seed: u64) -> Array {
 
 impl Input {
     fn new(shape: &[usize], dtype: DType, values: Array) -> Input {
-        Input { shape: shape.to_vec(), dtype, values: values.into_iter().collect(), steps: Vec::new() }
+        Input {
+            shape: shape.to_vec(),
+            dtype,
+            values: values.into_iter().collect(),
+            steps: Vec::new(),
+            fixed: false,
+        }
     }
 
     /// Floats in -2..2.
@@ -62,12 +70,14 @@ impl Input {
         for (rank, at) in ranks.into_iter().enumerate() {
             values[at] = f64::from((rank as f64 * 0.125 - values.len() as f64 / 16.0) as f32);
         }
-        Input { shape: shape.to_vec(), dtype: DType::F32, values, steps: Vec::new() }
+        let values = ArrayD::from_shape_fn(IxDyn(&[values.len()]), |at| values[at[0]]);
+        Input::new(shape, DType::F32, values)
     }
 
     /// These floats.
     pub(super) fn given(values: &[f64]) -> Input {
-        Input { shape: vec![values.len()], dtype: DType::F32, values: values.to_vec(), steps: Vec::new() }
+        let values = ArrayD::from_shape_fn(IxDyn(&[values.len()]), |at| values[at[0]]);
+        Input::new(&[values.len()], DType::F32, values)
     }
 
     /// Whole numbers from `low` to `high` (excluded).
@@ -84,6 +94,23 @@ impl Input {
     pub(super) fn half(mut self) -> Input {
         self.dtype = DType::F16;
         self.values.iter_mut().for_each(|v| *v = half::f16::from_f64(*v).to_f64());
+        self
+    }
+
+    /// Not to be differentiated, though of floats.
+    pub(super) fn fixed(mut self) -> Input {
+        self.fixed = true;
+        self
+    }
+
+    /// Whether gradients of it are compared.
+    pub(super) fn differentiable(&self) -> bool {
+        self.dtype == DType::F32 && !self.fixed
+    }
+
+    /// A function of the numbers.
+    pub(super) fn mapped(mut self, f: fn(f64) -> f64) -> Input {
+        self.values.iter_mut().for_each(|value| *value = f(*value));
         self
     }
 

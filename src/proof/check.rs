@@ -1,7 +1,7 @@
 //! A case on a device: its values, gradients and gradients of gradients against float64.
 
 use super::case::{Array, Case, Input, draw, read};
-use crate::{DType, Engine, Error, Result, Tensor};
+use crate::{Engine, Error, Result, Tensor};
 use serde::Serialize;
 
 /// How far a result lies from the reference at the element that is worst.
@@ -158,7 +158,7 @@ impl Case {
         let (mut leaves, mut inputs) = (Vec::new(), Vec::new());
         for input in &self.inputs {
             let leaf = input.leaf(engine)?;
-            if leaf.dtype() == DType::F32 {
+            if input.differentiable() {
                 let leaf = leaf.variable()?;
                 inputs.push(input.viewed(&leaf.mul(SCALE)?.div(SCALE)?)?);
                 leaves.push(Some(leaf));

@@ -1,6 +1,6 @@
 //! Plain float64 references: as simple as they can be written.
 
-use crate::proof::case::Array;
+pub use crate::proof::case::Array;
 use ndarray::{ArrayD, Axis, Dimension, IxDyn};
 
 /// NumPy's broadcasting of several arrays.
@@ -99,19 +99,19 @@ pub fn softmax(x: &Array, axis: usize, log: bool) -> Array {
     y
 }
 
-/// Geometry of a window over two dimensions.
+/// Geometry of a window over `N` dimensions.
 #[derive(Clone, Copy)]
-pub struct Window {
-    pub kernel: [usize; 2],
-    pub stride: [usize; 2],
-    pub padding: [usize; 2],
-    pub dilation: [usize; 2],
+pub struct Window<const N: usize> {
+    pub kernel: [usize; N],
+    pub stride: [usize; N],
+    pub padding: [usize; N],
+    pub dilation: [usize; N],
     pub ceil: bool,
 }
 
-impl Window {
-    pub fn new(kernel: [usize; 2]) -> Window {
-        Window { kernel, stride: kernel, padding: [0, 0], dilation: [1, 1], ceil: false }
+impl<const N: usize> Window<N> {
+    pub fn new(kernel: [usize; N]) -> Window<N> {
+        Window { kernel, stride: kernel, padding: [0; N], dilation: [1; N], ceil: false }
     }
 
     /// Number of windows along a dimension, by PyTorch's rule.
@@ -128,73 +128,98 @@ impl Window {
         count
     }
 
-    /// The position that kernel element `k` of window `o` reads; `None` in the padding.
-    pub fn place(&self, axis: usize, o: usize, k: usize, size: usize) -> Option<usize> {
-        (o * self.stride[axis] + k * self.dilation[axis])
-            .checked_sub(self.padding[axis])
-            .filter(|&at| at < size)
+    /// The place that elements `kernel` of windows `window` read in an image of this shape, after the two
+    /// dimensions of batch and channels; `None` in the padding.
+    fn place(&self, window: &[usize], kernel: &[usize], shape: &[usize]) -> Option<[usize; N]> {
+        let mut place = [0; N];
+        for axis in 0..N {
+            place[axis] = (window[axis] * self.stride[axis] + kernel[axis] * self.dilation[axis])
+                .checked_sub(self.padding[axis])
+                .filter(|&at| at < shape[axis + 2])?;
+        }
+        Some(place)
     }
 }
 
-/// Two-dimensional convolution, NCHW.
-pub fn conv2d(x: &Array, w: &Array, window: Window, groups: usize) -> Array {
-    let (s, ws) = (x.shape(), w.shape());
-    let per_group = ws[0] / groups;
-    let shape = [s[0], ws[0], window.count(0, s[2]), window.count(1, s[3])];
+/// The place in a batch of images.
+fn at<const N: usize>(sample: usize, channel: usize, place: [usize; N]) -> IxDyn {
+    IxDyn(&[&[sample, channel], &place[..]].concat())
+}
+
+/// Convolution of `[N, C, ...]` with `[O, C / groups, ...]`.
+pub fn conv<const N: usize>(x: &Array, w: &Array, window: Window<N>, groups: usize) -> Array {
+    let (s, per_group) = (x.shape(), w.shape()[0] / groups);
+    let mut shape = vec![s[0], w.shape()[0]];
+    shape.extend((0..N).map(|axis| window.count(axis, s[axis + 2])));
     ArrayD::from_shape_fn(IxDyn(&shape), |index| {
-        let (n, o, oh, ow) = (index[0], index[1], index[2], index[3]);
-        let mut sum = 0.0;
-        for c in 0..ws[1] {
-            for kh in 0..ws[2] {
-                for kw in 0..ws[3] {
-                    if let (Some(h), Some(v)) = (window.place(0, oh, kh, s[2]), window.place(1, ow, kw, s[3]))
-                    {
-                        sum += x[[n, o / per_group * ws[1] + c, h, v]] * w[[o, c, kh, kw]];
-                    }
-                }
-            }
-        }
-        sum
+        let filter = w.index_axis(Axis(0), index[1]);
+        let term = |(k, &weight): (IxDyn, &f64)| {
+            let place = window.place(&index.slice()[2..], &k.slice()[1..], s)?;
+            Some(x[at(index[0], index[1] / per_group * w.shape()[1] + k[0], place)] * weight)
+        };
+        filter.indexed_iter().filter_map(term).sum()
     })
 }
 
-/// Pools windows of the last two of four dimensions; the fold gets the elements inside the input
-/// and the size of the window clipped to the padded input.
-pub fn pool2d(x: &Array, window: Window, fold: impl Fn(&[f64], usize) -> f64) -> Array {
-    let s = x.shape();
-    let shape = [s[0], s[1], window.count(0, s[2]), window.count(1, s[3])];
-    ArrayD::from_shape_fn(IxDyn(&shape), |index| {
-        let (oh, ow) = (index[2], index[3]);
-        let mut values = Vec::new();
-        for kh in 0..window.kernel[0] {
-            for kw in 0..window.kernel[1] {
-                if let (Some(h), Some(v)) = (window.place(0, oh, kh, s[2]), window.place(1, ow, kw, s[3])) {
-                    values.push(x[[index[0], index[1], h, v]]);
-                }
+/// Transposed convolution of `[N, C, ...]` with `[C, O / groups, ...]` to outputs of `size`: each element spread
+/// over its window.
+pub fn conv_transpose<const N: usize>(
+    x: &Array,
+    w: &Array,
+    window: Window<N>,
+    size: [usize; N],
+    groups: usize,
+) -> Array {
+    let (inputs, outputs) = (x.shape()[1] / groups, w.shape()[1]);
+    let shape = [&[x.shape()[0], outputs * groups], &size[..]].concat();
+    let mut y = ArrayD::zeros(IxDyn(&shape));
+    for (index, &value) in x.indexed_iter() {
+        for (k, &weight) in w.index_axis(Axis(0), index[1]).indexed_iter() {
+            if let Some(place) = window.place(&index.slice()[2..], &k.slice()[1..], &shape) {
+                y[at(index[0], index[1] / inputs * outputs + k[0], place)] += value * weight;
             }
         }
-        let padded = |axis: usize, o: usize| {
-            let start = o * window.stride[axis];
+    }
+    y
+}
+
+/// Pools windows of `[N, C, ...]`; the fold gets the elements inside the input with their flat places, and the size
+/// of the window clipped to the padded input.
+pub fn pool<const N: usize>(
+    x: &Array,
+    window: Window<N>,
+    fold: impl Fn(&[f64], &[usize], usize) -> f64,
+) -> Array {
+    let s = x.shape();
+    let mut shape = vec![s[0], s[1]];
+    shape.extend((0..N).map(|axis| window.count(axis, s[axis + 2])));
+    ArrayD::from_shape_fn(IxDyn(&shape), |index| {
+        let (mut values, mut flat) = (Vec::new(), Vec::new());
+        for k in ndarray::indices(IxDyn(&window.kernel)) {
+            if let Some(place) = window.place(&index.slice()[2..], k.slice(), s) {
+                values.push(x[at(index[0], index[1], place)]);
+                flat.push(place.iter().zip(&s[2..]).fold(0, |flat, (&at, &size)| flat * size + at));
+            }
+        }
+        let padded = |axis: usize| {
+            let start = index[axis + 2] * window.stride[axis];
             (start + window.kernel[axis]).min(s[2 + axis] + 2 * window.padding[axis]) - start
         };
-        fold(&values, padded(0, oh) * padded(1, ow))
+        fold(&values, &flat, (0..N).map(padded).product())
     })
 }
 
-/// Adaptive average pooling.
-pub fn adaptive_avg_pool2d(x: &Array, size: [usize; 2]) -> Array {
+/// Adaptive pooling of `[N, C, ...]`.
+pub fn adaptive<const N: usize>(x: &Array, size: [usize; N], fold: impl Fn(&[f64]) -> f64) -> Array {
     let s = x.shape();
-    let bounds = |o: usize, out: usize, of: usize| (o * of / out, ((o + 1) * of).div_ceil(out));
-    ArrayD::from_shape_fn(IxDyn(&[s[0], s[1], size[0], size[1]]), |index| {
-        let (h0, h1) = bounds(index[2], size[0], s[2]);
-        let (w0, w1) = bounds(index[3], size[1], s[3]);
-        let mut sum = 0.0;
-        for h in h0..h1 {
-            for w in w0..w1 {
-                sum += x[[index[0], index[1], h, w]];
-            }
+    let shape = [&s[..2], &size[..]].concat();
+    ArrayD::from_shape_fn(IxDyn(&shape), |index| {
+        let mut part = x.view();
+        for axis in 0..2 + N {
+            let (o, of, out) = (index[axis], s[axis], shape[axis]);
+            part.slice_axis_inplace(Axis(axis), (o * of / out..((o + 1) * of).div_ceil(out)).into());
         }
-        sum / ((h1 - h0) * (w1 - w0)) as f64
+        fold(&part.iter().copied().collect::<Vec<_>>())
     })
 }
 
@@ -235,4 +260,39 @@ pub fn erf(x: f64) -> f64 {
     }
     let tail = (1..60).rev().fold(z, |fraction, n| z + f64::from(n) / 2.0 / fraction);
     x.signum() * (1.0 - (-z * z).exp() / tail / std::f64::consts::PI.sqrt())
+}
+
+/// The mean of a row.
+pub fn mean(row: &[f64]) -> f64 {
+    row.iter().sum::<f64>() / row.len() as f64
+}
+
+/// Each line along an axis replaced by what `f` makes of it.
+pub fn lines(x: &Array, axis: usize, f: impl Fn(&[f64]) -> Vec<f64>) -> Array {
+    let results: Vec<Vec<f64>> = x.lanes(Axis(axis)).into_iter().map(|line| f(&line.to_vec())).collect();
+    let mut dims = x.shape().to_vec();
+    dims[axis] = results.first().map_or(0, Vec::len);
+    let mut out = ArrayD::zeros(IxDyn(&dims));
+    for (mut line, values) in out.lanes_mut(Axis(axis)).into_iter().zip(results) {
+        line.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+    }
+    out
+}
+
+/// The same elements under another shape, row-major.
+pub fn reshape(x: &Array, shape: &[usize]) -> Array {
+    let values: Vec<f64> = x.iter().copied().collect();
+    ArrayD::from_shape_vec(IxDyn(shape), values).expect("as many elements")
+}
+
+/// A scalar.
+pub fn scalar(value: f64) -> Array {
+    ArrayD::from_elem(IxDyn(&[]), value)
+}
+
+/// Elements less their mean over axes, divided by their deviation.
+pub fn standardised(x: &Array, axes: &[usize], eps: f64) -> Array {
+    let centred = x - &reduce(x, axes, true, mean);
+    let variance = reduce(&centred.mapv(|v| v * v), axes, true, mean);
+    centred / variance.mapv(|v| (v + eps).sqrt())
 }

@@ -5,7 +5,10 @@
 //! central differences of the float64 reference. `gpu/agrees` compares the GPU with the CPU, and `shader`
 //! validates what the op would give a GPU and translates it to SPIR-V, MSL and HLSL, with naga and without a
 //! GPU. A device that is absent shows as ignored; `KILN_REQUIRE_GPU=1` makes that a failure.
+//!
+//! `page` holds `docs/ops.md` against the code; `KILN_BLESS=1` writes it anew.
 
+mod page;
 mod shader;
 
 use kiln::proof::{self, Case, Deviation};
@@ -20,7 +23,7 @@ fn main() {
     let gpu = Engine::new("gpu");
     let required = std::env::var_os("KILN_REQUIRE_GPU").is_some_and(|value| value != "0");
     let recorder = shader::Recorder::engine();
-    let mut trials = Vec::new();
+    let mut trials = vec![Trial::test("page", page::current)];
     for case in proof::cases() {
         let case = Arc::new(case);
         let name = case.name.clone();

@@ -9,7 +9,27 @@ use crate::{DType, Tensor};
 pub fn edges(cases: &mut Vec<Case>) {
     const EDGES: [f64; 10] =
         [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1e38, -1e38, 1e-30, 88.0, -100.0];
-    let ops: [(&str, Unary, Map); 13] = [
+    let ops: [(&str, Unary, Map); 33] = [
+        ("asin", Tensor::asin, f64::asin),
+        ("acos", Tensor::acos, f64::acos),
+        ("atan", Tensor::atan, f64::atan),
+        ("sinh", Tensor::sinh, f64::sinh),
+        ("cosh", Tensor::cosh, f64::cosh),
+        ("asinh", Tensor::asinh, f64::asinh),
+        ("acosh", Tensor::acosh, f64::acosh),
+        ("atanh", Tensor::atanh, f64::atanh),
+        ("exp2", Tensor::exp2, f64::exp2),
+        ("expm1", Tensor::expm1, f64::exp_m1),
+        ("log1p", Tensor::log1p, f64::ln_1p),
+        ("log2", Tensor::log2, f64::log2),
+        ("log10", Tensor::log10, f64::log10),
+        ("rsqrt", Tensor::rsqrt, |a| 1.0 / a.sqrt()),
+        ("reciprocal", Tensor::reciprocal, f64::recip),
+        ("trunc", Tensor::trunc, f64::trunc),
+        ("logsigmoid", Tensor::logsigmoid, |a| a.min(0.0) - (-a.abs()).exp().ln_1p()),
+        ("hardshrink", |x| x.hardshrink(0.5), |a| if a.abs() <= 0.5 { 0.0 } else { a }),
+        ("softshrink", |x| x.softshrink(0.5), |a| a - a.clamp(-0.5, 0.5)),
+        ("threshold", |x| x.threshold(0.5, -7.0), |a| if a <= 0.5 { -7.0 } else { a }),
         ("relu", Tensor::relu, |a| if a < 0.0 { 0.0 } else { a }),
         ("exp", Tensor::exp, f64::exp),
         ("log", Tensor::log, f64::ln),

@@ -60,7 +60,8 @@ pub fn unary(cases: &mut Vec<Case>) {
         let case = Case::new(format!("{name}f16"), [half], move |x| op(&x[0]), r::map(f));
         cases.push(case.value_only().tolerance(6e-3, 4e-3));
     }
-    let exact: [(&str, Unary, Map); 4] = [
+    let exact: [(&str, Unary, Map); 5] = [
+        ("trunc", Tensor::trunc, f64::trunc),
         ("sign", Tensor::sign, |a| if a == 0.0 { 0.0 } else { a.signum() }),
         ("floor", Tensor::floor, f64::floor),
         ("ceil", Tensor::ceil, f64::ceil),

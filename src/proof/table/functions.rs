@@ -9,7 +9,32 @@ const SELU: (f64, f64) = (1.673_263_242_354_377_2, 1.050_700_987_355_480_5);
 
 pub fn functions(cases: &mut Vec<Case>) {
     let softplus = |a: f64| if a > 20.0 { a } else { a.exp().ln_1p() };
-    let ops: [(&str, Unary, Map, f64, f64); 24] = [
+    let ops: [(&str, Unary, Map, f64, f64); 43] = [
+        ("asin/", |x| x.asin(), f64::asin, -0.95, 0.95),
+        ("acos/", |x| x.acos(), f64::acos, -0.95, 0.95),
+        ("sinh/", |x| x.sinh(), f64::sinh, -4.0, 4.0),
+        ("sinh/near_0_", |x| x.sinh(), f64::sinh, -1e-3, 1e-3),
+        ("cosh/", |x| x.cosh(), f64::cosh, -4.0, 4.0),
+        ("asinh/", |x| x.asinh(), f64::asinh, -9.0, 9.0),
+        ("asinh/near_0_", |x| x.asinh(), f64::asinh, -1e-3, 1e-3),
+        ("acosh/", |x| x.acosh(), f64::acosh, 1.1, 9.0),
+        ("atanh/", |x| x.atanh(), f64::atanh, -0.95, 0.95),
+        ("atanh/near_0_", |x| x.atanh(), f64::atanh, -1e-3, 1e-3),
+        ("exp2/", |x| x.exp2(), f64::exp2, -9.0, 9.0),
+        ("log2/", |x| x.log2(), f64::log2, 0.1, 9.0),
+        ("log10/", |x| x.log10(), f64::log10, 0.1, 9.0),
+        ("frac/", |x| x.frac(), |a| a - a.trunc(), 0.1, 0.9),
+        ("softshrink/", |x| x.softshrink(0.5), |a| a - a.clamp(-0.5, 0.5), -2.0, 2.0),
+        ("hardshrink/", |x| x.hardshrink(0.5), |a| if a.abs() > 0.5 { a } else { 0.0 }, -2.0, 2.0),
+        ("tanhshrink/", |x| x.tanhshrink(), |a| a - a.tanh(), -3.0, 3.0),
+        ("threshold/", |x| x.threshold(0.5, -7.0), |a| if a > 0.5 { a } else { -7.0 }, -2.0, 2.0),
+        (
+            "prelu/",
+            |x| x.prelu(&x.zeros_like()?.sum(.., true)?.add(0.2)?),
+            |a| if a > 0.0 { a } else { 0.2 * a },
+            -2.0,
+            2.0,
+        ),
         ("expm1/", |x| x.expm1(), f64::exp_m1, -5.0, 5.0),
         ("expm1/near_0_", |x| x.expm1(), f64::exp_m1, -1e-3, 1e-3),
         ("log1p/", |x| x.log1p(), f64::ln_1p, -0.9, 9.0),
@@ -65,6 +90,29 @@ pub fn functions(cases: &mut Vec<Case>) {
             let case = Case::new(format!("{name}{variant}"), inputs, move |x| op(&x[0], &x[1]), r::zip(f));
             cases.push(case.tolerance(2e-6, 1e-6));
         }
+    }
+    let inputs = [Input::floats(&[2, 3, 4]), Input::within(&[3], -0.5, 0.5)];
+    let prelu = |x: &[Array]| {
+        let weight = r::reshape(&x[1], &[1, 3, 1]);
+        r::zip(|a, b| if a > 0.0 { a } else { a * b })(&[x[0].clone(), weight])
+    };
+    cases.push(Case::new("prelu/channels", inputs, |x| x[0].prelu(&x[1]), prelu));
+    for (name, input, axis) in [
+        ("last", Input::floats(&[3, 6]), 1usize),
+        ("middle", Input::floats(&[2, 4, 3]), 1),
+        ("view", Input::floats(&[3, 8]).permute(&[1, 0]), 0),
+    ] {
+        let halves = move |x: &[Array]| {
+            r::lines(&x[0], axis, |line| {
+                let (a, b) = line.split_at(line.len() / 2);
+                a.iter().zip(b).map(|(a, b)| a / (1.0 + (-b).exp())).collect()
+            })
+        };
+        let op = move |x: &[Tensor]| x[0].glu(axis as isize);
+        cases.push(Case::new(format!("glu/{name}"), [input.clone()], op, halves));
+        let op = move |x: &[Tensor]| x[0].softmin(axis as isize);
+        let reference = move |x: &[Array]| r::softmax(&-&x[0], axis, false);
+        cases.push(Case::new(format!("softmin/{name}"), [input], op, reference));
     }
     edges(cases);
 }

@@ -1,14 +1,20 @@
 //! The table: one line, or one short loop, an op.
 
+mod arrange;
 mod edges;
 mod elementwise;
 mod functions;
 mod linear;
+mod losses;
+mod norms;
+mod pooling;
+mod products;
 mod random;
 mod recurrent;
 mod reduce;
 mod shape;
 mod views;
+mod volumes;
 mod windows;
 
 use crate::proof::case::Case;
@@ -37,7 +43,13 @@ pub fn cases() -> Vec<Case> {
     linear::products(&mut cases);
     linear::indexing(&mut cases);
     windows::convolutions(&mut cases);
-    windows::pooling(&mut cases);
+    volumes::convolutions(&mut cases);
+    pooling::pooling(&mut cases);
+    norms::norms(&mut cases);
+    products::products(&mut cases);
+    products::attention(&mut cases);
+    losses::losses(&mut cases);
+    arrange::arrange(&mut cases);
     random::random(&mut cases);
     recurrent::networks(&mut cases);
     cases.extend(shape::cases());

@@ -53,4 +53,33 @@ pub fn random(cases: &mut Vec<Case>) {
             .value_only()
             .tolerance(0.0, 6e-3),
     );
+    // A permutation sorted is the numbers themselves.
+    for n in [0usize, 1, 1000] {
+        let op = move |x: &[Tensor]| {
+            let order = Tensor::randperm(n, 4, x[0].engine())?;
+            Ok(order.sort(0, false)?.0)
+        };
+        let numbers = move |_: &[Array]| ArrayD::from_shape_fn(IxDyn(&[n]), |at| at[0] as f64);
+        cases.push(Case::new(format!("randperm/{n}"), ones(), op, numbers).value_only().tolerance(0.0, 0.0));
+    }
+    // How often each class is drawn, of 40,000 draws; a standard deviation is at most 0.0025.
+    let frequencies = |x: &[Tensor]| {
+        let drawn = x[0].multinomial(40_000, true, 6)?;
+        drawn.one_hot(4)?.cast(DType::F32)?.mean(0, false)
+    };
+    let weights = [Input::given(&[1.0, 0.0, 5.0, 2.0])];
+    let shares = |x: &[Array]| &x[0] / x[0].sum();
+    cases.push(
+        Case::new("multinomial/frequencies", weights, frequencies, shares)
+            .value_only()
+            .tolerance(0.0, 0.0125),
+    );
+    // Without replacement every class but that of weight 0 is drawn once.
+    let all = |x: &[Tensor]| {
+        let drawn = x[0].broadcast_to([50, 4])?.multinomial(3, false, 8)?;
+        drawn.one_hot(4)?.sum(1, false)
+    };
+    let once = |_: &[Array]| ArrayD::from_shape_fn(IxDyn(&[50, 4]), |at| f64::from(u8::from(at[1] != 1)));
+    let weights = [Input::given(&[1.0, 0.0, 5.0, 2.0])];
+    cases.push(Case::new("multinomial/once", weights, all, once).value_only().tolerance(0.0, 0.0));
 }

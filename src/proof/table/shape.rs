@@ -3,7 +3,7 @@
 use crate::Tensor;
 use crate::ops::{Interpolation, PadMode, UnfoldOptions};
 use crate::proof::case::{Array, Case, Input};
-use crate::proof::reference as r;
+use crate::proof::reference::{self as r, lines};
 use ndarray::{ArrayD, Axis, IxDyn};
 
 /// Every case.
@@ -16,18 +16,6 @@ pub fn cases() -> Vec<Case> {
     padding(&mut cases);
     scatter(&mut cases);
     cases
-}
-
-/// Each line along an axis replaced by what `f` makes of it.
-fn lines(x: &Array, axis: usize, f: impl Fn(&[f64]) -> Vec<f64>) -> Array {
-    let results: Vec<Vec<f64>> = x.lanes(Axis(axis)).into_iter().map(|line| f(&line.to_vec())).collect();
-    let mut dims = x.shape().to_vec();
-    dims[axis] = results.first().map_or(0, Vec::len);
-    let mut out = ArrayD::zeros(IxDyn(&dims));
-    for (mut line, values) in out.lanes_mut(Axis(axis)).into_iter().zip(results) {
-        line.iter_mut().zip(values).for_each(|(to, value)| *to = value);
-    }
-    out
 }
 
 fn running(line: &[f64], join: fn(f64, f64) -> f64) -> Vec<f64> {
@@ -115,6 +103,9 @@ fn sorting(cases: &mut Vec<Case>) {
             ("first", Input::distinct(&[9, 3]), 0),
             ("middle", Input::distinct(&[3, 40, 2]), 1),
             ("long", Input::distinct(&[2, 1500]), 1),
+            // Beyond what the GPU's kernel sorts.
+            ("very_long", Input::distinct(&[1, 20_000]), 1),
+            ("three", Input::distinct(&[2, 3]), 1),
             ("ties", Input::ints(&[3, 50], -4, 5), 1),
             ("edges", Input::given(&edges), 0),
         ] {
@@ -230,6 +221,12 @@ fn resized(line: &[f64], count: usize, mode: Interpolation) -> Vec<f64> {
     (0..count).map(value).collect()
 }
 
+/// Each dimension after the second resized.
+pub fn interpolated(x: &Array, sizes: &[usize], mode: Interpolation) -> Array {
+    let resize = |x: Array, (at, &n): (usize, &usize)| lines(&x, at + 2, |line| resized(line, n, mode));
+    sizes.iter().enumerate().fold(x.clone(), resize)
+}
+
 fn resizing(cases: &mut Vec<Case>) {
     let modes = [
         ("nearest", Interpolation::Nearest),
@@ -249,11 +246,7 @@ fn resizing(cases: &mut Vec<Case>) {
             ("volume", vec![1, 2, 3, 4, 2], vec![5, 4, 3]),
         ] {
             let sizes = size.clone();
-            let reference = move |x: &[Array]| {
-                let resize =
-                    |x: Array, (at, &n): (usize, &usize)| lines(&x, at + 2, |line| resized(line, n, mode));
-                size.iter().enumerate().fold(x[0].clone(), resize)
-            };
+            let reference = move |x: &[Array]| interpolated(&x[0], &size, mode);
             let op = move |x: &[Tensor]| x[0].interpolate(&sizes, mode);
             cases.push(Case::new(
                 format!("interpolate/{name}_{variant}"),
@@ -300,7 +293,12 @@ fn padding(cases: &mut Vec<Case>) {
                 given.iter().enumerate().fold(x[0].clone(), pad)
             };
             let op = move |x: &[Tensor]| x[0].pad_with(&pairs, mode);
-            cases.push(Case::new(format!("pad/{name}_{variant}"), [Input::floats(&dims)], op, reference));
+            cases.push(Case::new(
+                format!("pad_with/{name}_{variant}"),
+                [Input::floats(&dims)],
+                op,
+                reference,
+            ));
         }
     }
     let op = |x: &[Tensor]| x[0].roll(&[2, -1], &[0, 1]);

@@ -162,10 +162,4 @@ pub fn views(cases: &mut Vec<Case>) {
         |x| Tensor::concat(&x.iter().collect::<Vec<_>>(), 1),
         |x| concatenate(Axis(1), &x.iter().map(|a| a.view()).collect::<Vec<_>>()).unwrap(),
     ));
-    push(Case::new(
-        "full/zeros_ones",
-        [Input::floats(&[2, 3])],
-        |x| x[0].add(&x[0].zeros_like()?)?.mul(&x[0].ones_like()?),
-        |x| x[0].clone(),
-    ));
 }
