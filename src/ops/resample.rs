@@ -171,7 +171,8 @@ impl Interpolation {
                 ((((output as f32 + 0.5) * ratio as f32) as usize).min(last), vec![1.0])
             }
             Interpolation::Linear { align_corners } => {
-                let place = place(align_corners).max(0.0);
+                // By whatever factor: what keeps its size stays as it is, in PyTorch too.
+                let place = if size == count { output as f64 } else { place(align_corners).max(0.0) };
                 let start = (place as usize).min(last);
                 let share = (place - start as f64) as f32;
                 let between = start < last && share > 0.0;

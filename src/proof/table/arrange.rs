@@ -33,9 +33,10 @@ pub fn arrange(cases: &mut Vec<Case>) {
     constructors(cases);
     for (name, factors, mode) in [
         ("nearest", [2.0, 0.5], Interpolation::Nearest),
+        ("kept", [1.2, 2.0], Interpolation::Linear { align_corners: false }),
         ("linear", [1.5, 0.75], Interpolation::Linear { align_corners: false }),
     ] {
-        // By factors the scale is that of the factors, which here is that of the sizes.
+        // By factors the scale is that of the factors, which here is that of the sizes, or the size stays.
         let op = move |x: &[Tensor]| x[0].interpolate_by(&factors, mode);
         let reference = move |x: &[Array]| {
             let sizes: Vec<usize> =

@@ -3,7 +3,7 @@
 use super::{Args, Outputs};
 use kiln::ops::{
     Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions,
-    Pool1dOptions, Pool2dOptions,
+    ConvTranspose3dOptions, Pool1dOptions, Pool2dOptions, Pool3dOptions,
 };
 use kiln::{Result, Tensor};
 
@@ -70,6 +70,16 @@ fn convolution(op: &str, x: &Tensor, args: &Args) -> Outputs {
             };
             x.conv_transpose2d(weight, bias, options)?
         }
+        "conv_transpose3d" => {
+            let options = ConvTranspose3dOptions {
+                stride: args.sizes("stride", 1)?,
+                padding: args.sizes("padding", 0)?,
+                output_padding: args.sizes("output_padding", 0)?,
+                dilation: args.sizes("dilation", 1)?,
+                groups,
+            };
+            x.conv_transpose3d(weight, bias, options)?
+        }
         _ => return Ok(None),
     };
     Ok(Some(vec![output]))
@@ -99,12 +109,23 @@ fn pooling(op: &str, x: &Tensor, args: &Args) -> Outputs {
             let divisor = args.int("divisor_override")?.map(|divisor| divisor as usize);
             x.avg_pool2d(Pool2dOptions { divisor, ..windows2d(args)? })?
         }
-        "lp_pool2d" => {
+        "max_pool3d" if !args.flag("return_indices")? => x.max_pool3d(windows3d(args)?)?,
+        "avg_pool3d" => {
+            let divisor = args.int("divisor_override")?.map(|divisor| divisor as usize);
+            x.avg_pool3d(Pool3dOptions { divisor, ..windows3d(args)? })?
+        }
+        "lp_pool1d" | "lp_pool2d" => {
             let Some(norm) = args.number("norm_type")? else { return Ok(None) };
-            x.lp_pool2d(norm, windows2d(args)?)?
+            if op == "lp_pool1d" {
+                x.lp_pool1d(norm, windows1d(args)?)?
+            } else {
+                x.lp_pool2d(norm, windows2d(args)?)?
+            }
         }
         "adaptive_avg_pool1d" => x.adaptive_avg_pool1d(targets::<1>(args, x)?[0])?,
         "adaptive_avg_pool2d" => x.adaptive_avg_pool2d(targets(args, x)?)?,
+        "adaptive_avg_pool3d" => x.adaptive_avg_pool3d(targets(args, x)?)?,
+        "adaptive_max_pool3d" => x.adaptive_max_pool3d(targets(args, x)?)?,
         "adaptive_max_pool1d" => x.adaptive_max_pool1d(targets::<1>(args, x)?[0])?,
         "adaptive_max_pool2d" => x.adaptive_max_pool2d(targets(args, x)?)?,
         _ => return Ok(None),
@@ -125,6 +146,20 @@ fn windows2d(args: &Args) -> Result<Pool2dOptions> {
     let kernel = args.sizes("kernel_size", 1)?;
     let stride = if args.ints("stride")?.is_some() { args.sizes("stride", 1)? } else { kernel };
     Ok(Pool2dOptions {
+        kernel,
+        stride,
+        padding: args.sizes("padding", 0)?,
+        dilation: args.sizes("dilation", 1)?,
+        ceil_mode: args.flag("ceil_mode")?,
+        count_include_pad: args.value("count_include_pad").is_none_or(|v| v == true),
+        divisor: None,
+    })
+}
+
+fn windows3d(args: &Args) -> Result<Pool3dOptions> {
+    let kernel = args.sizes("kernel_size", 1)?;
+    let stride = if args.ints("stride")?.is_some() { args.sizes("stride", 1)? } else { kernel };
+    Ok(Pool3dOptions {
         kernel,
         stride,
         padding: args.sizes("padding", 0)?,

@@ -7,6 +7,7 @@ pub fn run(op: &str, args: &Args) -> Outputs {
     let x = || args.tensor("input");
     one(match op {
         "matmul" => x()?.matmul(args.tensor("other")?)?,
+        "mm" => x()?.matmul(args.tensor("mat2")?)?,
         "bmm" => x()?.bmm(args.tensor("mat2")?)?,
         "linear" => x()?.linear(args.tensor("weight")?, args.maybe("bias"))?,
         "addmm" => {

@@ -13,13 +13,24 @@ pub fn run(op: &str, args: &Args) -> Outputs {
     };
     one(match op {
         "softmax" => x()?.softmax(dim()?)?,
+        "softmin" => x()?.softmin(dim()?)?,
         "log_softmax" => x()?.log_softmax(dim()?)?,
         "layer_norm" => x()?.layer_norm(&shape()?, weight(), bias(), eps(1e-5)?)?,
         "rms_norm" => x()?.rms_norm(&shape()?, weight(), eps(f64::from(f32::EPSILON))?)?,
         "group_norm" => {
             x()?.group_norm(args.sizes::<1>("num_groups", 1)?[0], weight(), bias(), eps(1e-5)?)?
         }
-        "instance_norm" => x()?.instance_norm(weight(), bias(), eps(1e-5)?)?,
+        "instance_norm" => {
+            let running = args.maybe("running_mean").zip(args.maybe("running_var"));
+            args.number("momentum")?;
+            let own = args.value("use_input_stats").is_none_or(|value| value.as_bool() != Some(false));
+            match running {
+                Some((mean, variance)) if !own => {
+                    x()?.batch_norm(mean, variance, weight(), bias(), eps(1e-5)?)?
+                }
+                _ => x()?.instance_norm(weight(), bias(), eps(1e-5)?)?,
+            }
+        }
         "local_response_norm" => {
             let [size] = args.sizes("size", 1)?;
             let number =

@@ -7,9 +7,13 @@ pub fn run(op: &str, args: &Args) -> Outputs {
     let keepdim = || args.flag("keepdim");
     // All dimensions where none is named.
     let axes = || -> kiln::Result<Vec<isize>> {
-        Ok(args.ints("dim")?.unwrap_or((0..x()?.rank() as isize).collect()))
+        let named = args.ints("dim")?.filter(|dims| !dims.is_empty());
+        Ok(named.unwrap_or((0..x()?.rank() as isize).collect()))
     };
-    let correction = || Ok::<_, kiln::Error>(args.int("correction")?.unwrap_or(1).unsigned_abs());
+    let correction = || {
+        let unbiased = args.value("unbiased").is_none_or(|value| value.as_bool() != Some(false));
+        Ok::<_, kiln::Error>(args.int("correction")?.unwrap_or(unbiased.into()).unsigned_abs())
+    };
     let last = || Ok::<_, kiln::Error>(args.int("dim")?.unwrap_or(-1));
     one(match op {
         "sum" => x()?.sum(&axes()?[..], keepdim()?)?,
@@ -20,7 +24,9 @@ pub fn run(op: &str, args: &Args) -> Outputs {
         "any" => x()?.any(&axes()?[..], keepdim()?)?,
         "all" => x()?.all(&axes()?[..], keepdim()?)?,
         "logsumexp" => x()?.logsumexp(&axes()?[..], keepdim()?)?,
-        "norm" => x()?.norm(args.number("ord")?.unwrap_or(2.0), &axes()?[..], keepdim()?)?,
+        "norm" => {
+            x()?.norm(args.number("ord")?.or(args.number("p")?).unwrap_or(2.0), &axes()?[..], keepdim()?)?
+        }
         "var" => x()?.var(&axes()?[..], correction()?, keepdim()?)?,
         "std" => x()?.std(&axes()?[..], correction()?, keepdim()?)?,
         "argmax" => x()?.argmax(&axes()?[..], keepdim()?)?,

@@ -31,6 +31,8 @@ pub fn run(op: &str, args: &Args) -> Outputs {
         batch_first: args.flag("batch_first")?,
         ..Default::default()
     };
+    // Whether there are biases shows in the inputs.
+    args.flag("bias")?;
     let mut weights = Vec::new();
     for layer in 0..options.layers {
         for end in &["", "_reverse"][..1 + usize::from(options.bidirectional)] {
