@@ -98,6 +98,8 @@ impl Tensor {
             let message = format!("padding row {row} is not in the table {}", self.shape());
             return Err(Error::op("embedding", message));
         }
+        // Here, since a copy of a strided index no longer knows its range.
+        index.check_indices("embedding", "index", self.dims()[rows])?;
         let shape = [index.dims(), &self.dims()[1..]].concat();
         let found = self.index_select(0, &index.reshape(index.elements())?)?.reshape(&shape)?;
         let Some(row) = padding else { return Ok(found) };

@@ -155,6 +155,9 @@ fn pooling_at_the_edges() -> Result<()> {
     assert!(x.avg_pool2d(Pool2dOptions { dilation: [2, 1], ..options }).is_err());
     assert!(x.squeeze(0)?.max_pool2d(options).unwrap_err().to_string().contains("[1, 4, 4]"));
     assert!(x.adaptive_avg_pool2d([0, 2]).is_err());
+    // Refused at once, not after counting so far.
+    assert!(x.adaptive_avg_pool2d([usize::MAX, 2]).is_err());
+    assert!(x.adaptive_max_pool2d([2, usize::MAX]).is_err());
     let none = Tensor::zeros([0, 3, 4, 4], &engine)?;
     assert_eq!(none.max_pool2d(options)?.to_vec::<f32>()?.len(), 0);
     assert_eq!(none.adaptive_avg_pool2d([2, 2])?.dims(), [0, 3, 2, 2]);

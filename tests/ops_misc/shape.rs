@@ -196,6 +196,9 @@ fn mistakes_are_named() -> Result<()> {
     let index = Tensor::from_slice(&[5i32], [1, 1], &engine)?;
     says(x.scatter(1, &index, &x), "scatter: index 5 is out of range");
     says(x.scatter(0, &Tensor::from_slice(&[0; 4], [1, 4], &engine)?, &x), "scatter: index shape [1, 4]");
+    // A strided index is checked before it is copied.
+    let strided = Tensor::from_slice(&[0, 1, 0, 2], [2, 2], &cpu())?.t()?;
+    says(x.embedding(&strided, None), "embedding: index 2 is out of range");
     says(x.embedding(&index, Some(2)), "embedding: padding row 2 is not in the table [2, 3]");
     Ok(())
 }

@@ -21,6 +21,10 @@ fn rows(sizes: &Sizes, tap: [usize; 2], mut each: impl FnMut(usize, usize, usize
     };
     let (y_first, y_end, y) = span(0);
     let (x_first, x_end, x) = span(1);
+    if x_first == x_end {
+        // Then `x` may lie beyond the image.
+        return;
+    }
     for (row, oy) in (y_first..y_end).enumerate() {
         each(
             oy * sizes.output[1] + x_first,

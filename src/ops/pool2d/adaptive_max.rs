@@ -1,6 +1,6 @@
 //! The greatest element of each of as many windows as are asked for.
 
-use super::check_images;
+use super::{LIMIT, check_images};
 use crate::{Error, Result, Tensor};
 
 /// The elements of `count` windows over `size` of them, the last of a window repeated so that all are
@@ -23,7 +23,7 @@ impl Tensor {
         check_images(NAME, self.spec())?;
         let (dims, engine) = (self.dims(), self.engine());
         let input = [dims[2], dims[3]];
-        if input.contains(&0) || output.contains(&0) {
+        if input.contains(&0) || output.iter().any(|count| !(1..=LIMIT).contains(count)) {
             let message = format!("there is no maximum of {input:?} elements in {output:?} windows");
             return Err(Error::op(NAME, message));
         }

@@ -192,7 +192,7 @@ impl Tensor {
         const NAME: &str = "adaptive_avg_pool2d";
         check_images(NAME, self.spec())?;
         let input = [self.dims()[2], self.dims()[3]];
-        if input.contains(&0) || output.contains(&0) {
+        if input.contains(&0) || output.iter().any(|count| !(1..=LIMIT).contains(count)) {
             let message = format!("there are no means of {input:?} elements in {output:?} windows");
             return Err(Error::op(NAME, message));
         }

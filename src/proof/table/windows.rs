@@ -20,6 +20,8 @@ pub fn convolutions(cases: &mut Vec<Case>) {
         Line("depthwise", [2, 5, 6, 6], [5, 1, 3, 3], [1, 1], [1, 1], [1, 1], 5),
         Line("channels", [2, 17, 6, 6], [33, 17, 3, 3], [1, 1], [1, 1], [1, 1], 1),
         Line("many", [9, 2, 4, 4], [3, 2, 3, 3], [1, 1], [1, 1], [1, 1], 1),
+        Line("pixel_in_wide_window", [1, 2, 1, 1], [3, 2, 5, 5], [1, 1], [2, 2], [1, 1], 1),
+        Line("pixel_in_far_window", [1, 1, 1, 2], [2, 1, 3, 3], [4, 4], [2, 2], [1, 1], 1),
         Line("one_pixel", [1, 3, 1, 1], [2, 3, 3, 3], [1, 1], [1, 1], [1, 1], 1),
     ];
     for Line(name, x, w, stride, padding, dilation, groups) in lines {
