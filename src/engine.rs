@@ -6,6 +6,7 @@ use crate::device::cpu::CpuDevice;
 use crate::device::{Buffer, Device, DeviceKind, Memory};
 use crate::{Op, Result, Spec};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The devices that tensors of one program live on, and the policy that places each operation.
@@ -27,6 +28,8 @@ struct Inner {
     cpu: Arc<dyn Device>,
     gpu: Option<Arc<dyn Device>>,
     reason: String,
+    /// Whether every op's output is looked at.
+    debug_nan: AtomicBool,
     /// Held while a graph is evaluated: results are stored and inputs donated by one thread at a
     /// time.
     running: Mutex<()>,
@@ -78,7 +81,10 @@ impl Engine {
     /// The CPU, and a device of your own that is preferred wherever it has a kernel.
     pub fn with_devices(gpu: Option<Arc<dyn Device>>, reason: impl Into<String>) -> Engine {
         let cpu = Arc::new(CpuDevice::new());
-        Engine(Arc::new(Inner { cpu, gpu, reason: reason.into(), running: Mutex::new(()) }))
+        let debug_nan =
+            std::env::var("KILN_DEBUG").is_ok_and(|what| what.split(',').any(|word| word == "nan"));
+        let debug_nan = AtomicBool::new(debug_nan);
+        Engine(Arc::new(Inner { cpu, gpu, reason: reason.into(), debug_nan, running: Mutex::new(()) }))
     }
 
     /// The best real GPU if there is one, else the CPU. A software GPU is slower than the CPU it runs
@@ -130,6 +136,27 @@ impl Engine {
     /// What kind of device does the work.
     pub fn kind(&self) -> DeviceKind {
         self.main().kind()
+    }
+
+    /// Whether to look at the output of every op and to stop with an error at the first that is not finite, naming
+    /// the op and its inputs' shapes. `KILN_DEBUG=nan` turns it on for every engine. Slow: nothing is fused, and every
+    /// output is read. An op that is meant to give infinities is named too.
+    ///
+    /// ```
+    /// use kiln::{Engine, Tensor};
+    /// let engine = Engine::cpu();
+    /// engine.debug_nan(true);
+    /// let x = Tensor::from_slice(&[1.0f32, -1.0], 2, &engine)?;
+    /// let error = x.mul(2.0)?.log()?.exp()?.to_vec::<f32>().unwrap_err();
+    /// assert!(error.to_string().starts_with("log: "));
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    pub fn debug_nan(&self, on: bool) {
+        self.0.debug_nan.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn debugs_nan(&self) -> bool {
+        self.0.debug_nan.load(Ordering::Relaxed)
     }
 
     /// Waits until all work given to the devices is done.

@@ -111,3 +111,28 @@ fn updates_reuse_their_memory() -> Result<()> {
     assert_eq!((engine.memory().live, engine.memory().peak), (live, live));
     Ok(())
 }
+
+#[test]
+fn debug_nan_names_the_op_inside_a_fused_kernel() -> Result<()> {
+    let gpu = Engine::new("gpu");
+    let required = std::env::var_os("KILN_REQUIRE_GPU").is_some_and(|value| value != "0");
+    assert!(gpu.is_ok() || !required, "{gpu:?}");
+    for engine in [Ok(Engine::cpu()), gpu].into_iter().flatten() {
+        let x = Tensor::from_slice(&[4.0f32, -2.0, 1.0, 0.5, 3.0, 2.0], [2, 3], &engine)?;
+        let chain = |x: &Tensor| x.mul(2.0)?.sqrt()?.add(1.0)?.sum(1, false)?.neg();
+        let quiet = chain(&x)?.to_vec::<f32>()?;
+        assert!(quiet[0].is_nan() && quiet[1].is_finite());
+        engine.debug_nan(true);
+        let error = chain(&x)?.to_vec::<f32>().unwrap_err().to_string();
+        assert_eq!(error, "sqrt: the output [2, 3] has NaN; inputs [2, 3]");
+        // Infinities too, in gradients too, and what follows runs.
+        let leaf = Tensor::from_slice(&[0.0f32, 1.0], 2, &engine)?.variable()?;
+        let root = leaf.sqrt()?.sum(.., false)?;
+        let gradient = root.backward()?.get(&leaf).unwrap().to_vec::<f32>();
+        assert!(gradient.unwrap_err().to_string().starts_with("div: the output [2] has inf"));
+        assert_eq!(chain(&x.abs()?)?.to_vec::<f32>()?.len(), 2);
+        engine.debug_nan(false);
+        assert!(chain(&x)?.to_vec::<f32>()?[0].is_nan());
+    }
+    Ok(())
+}

@@ -5,7 +5,7 @@ use crate::device::cpu::threads;
 use crate::device::{Argument, Buffer, Device, DeviceKind};
 use crate::ops::fused::Fused;
 use crate::tensor::Node;
-use crate::{Error, Op, Result, Spec, Tensor};
+use crate::{DType, Error, Op, Result, Spec, Tensor};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(crate) fn evaluate(targets: &[Tensor], finished: &(dyn Fn(u64) -> bool + Syn
         let targets: Vec<&Tensor> = targets.iter().filter(|t| t.engine().same(engine)).collect();
         let run = || {
             let items = collect(&targets, finished)?;
-            let tasks = tasks(&items);
+            let tasks = tasks(&items, !engine.debugs_nan());
             let mut run = Run::new(&items, &tasks);
             let result = tasks.iter().enumerate().try_for_each(|(at, task)| run.task(at, task));
             run.settle(result.is_err());
@@ -172,6 +172,9 @@ impl<'a> Run<'a> {
         let output = Argument { buffer, spec };
         if spec.elements() > 0 {
             device.run(&*task.op, &arguments, &output)?;
+            if item.node.engine().debugs_nan() {
+                check_finite(&*task.op, &specs, &output, &*device)?;
+            }
         }
         arguments.clear();
         self.buffers[task.output] = Some(output.buffer);
@@ -236,6 +239,24 @@ impl<'a> Run<'a> {
         }
         self.buffers.clear();
     }
+}
+
+/// An error where an output holds a NaN or an infinity.
+fn check_finite(op: &dyn Op, inputs: &[Spec], output: &Argument, device: &dyn Device) -> Result<()> {
+    let spec = &output.spec;
+    let bytes = pollster::block_on(device.download(&output.buffer, 0..spec.bytes()))?;
+    let found = match spec.dtype {
+        DType::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(&bytes).into_iter().find(|v| !v.is_finite()),
+        DType::F16 => {
+            let halves = bytemuck::pod_collect_to_vec::<u8, half::f16>(&bytes);
+            halves.into_iter().map(half::f16::to_f32).find(|v| !v.is_finite())
+        }
+        DType::I32 | DType::Bool => None,
+    };
+    let Some(value) = found else { return Ok(()) };
+    let inputs: Vec<String> = inputs.iter().map(|spec| spec.shape().to_string()).collect();
+    let message = format!("the output {} has {value}; inputs {}", spec.shape(), inputs.join(" and "));
+    Err(Error::op(op.name(), message))
 }
 
 /// Whether the output can be written over this input.

@@ -60,8 +60,8 @@ impl Part {
     }
 }
 
-/// The tasks that compute every kept item, in order.
-pub(super) fn tasks(items: &[Item]) -> Vec<Task> {
+/// The tasks that compute every kept item, in order; without `fuse`, one for each op.
+pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
     // The one item that uses an item, while it is the only one.
     let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); items.len()];
     for (at, item) in items.iter().enumerate() {
@@ -120,7 +120,7 @@ pub(super) fn tasks(items: &[Item]) -> Vec<Task> {
                 let from = items[*item.inputs.last().expect("a row has arguments")].node.spec.dtype;
                 part.step(row_of_item, &args, from, spec.dtype);
                 let fits = match consumers[at][..] {
-                    [consumer] => !item.keep && row(consumer).is_some(),
+                    [consumer] => fuse && !item.keep && row(consumer).is_some(),
                     _ => false,
                 };
                 if fits {
