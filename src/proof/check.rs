@@ -126,6 +126,9 @@ impl Case {
             if leaf.is_some() { direction } else { direction * 0.0 }
         };
         let directions: Vec<Array> = self.inputs.iter().zip(&middle.leaves).map(direction).collect();
+        // A step along many inputs at once would be a long one.
+        let squares: f64 = directions.iter().flatten().map(|part| part * part).sum();
+        let step = H / squares.sqrt().max(1.0);
         let mut slope: Option<Tensor> = None;
         let along = directions.iter().zip(&middle.leaves).filter(|(_, leaf)| leaf.is_some());
         for (gradient, (direction, _)) in middle.loss.grad(&leaves)?.iter().zip(along) {
@@ -143,11 +146,11 @@ impl Case {
                 let at = |along: f64| {
                     let mut moved = shift(arrays, by * H);
                     for (array, direction) in moved.iter_mut().zip(&directions) {
-                        *array += &(direction * (along * H));
+                        *array += &(direction * (along * step));
                     }
                     self.loss(&moved, &middle.weights)
                 };
-                (at(1.0) - at(-1.0)) / (2.0 * H)
+                (at(1.0) - at(-1.0)) / (2.0 * step)
             };
             (slope(1.0) - slope(-1.0)) / (2.0 * H)
         })

@@ -81,15 +81,16 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The names of all functions on tensors: methods in `src/ops`, rows that macros make methods of, losses, and
-/// constructors that need no data.
+/// The names of all functions on tensors: methods in `src/ops`, rows that macros make methods of, losses,
+/// recurrent networks, and constructors that need no data.
 fn public_operations() -> Result<BTreeSet<String>, Failed> {
     let mut names = BTreeSet::new();
     let mut files = vec![root().join("src/tensor/construct.rs")];
     rust_files(&root().join("src/ops"), &mut files)?;
     rust_files(&root().join("src/nn/loss"), &mut files)?;
+    files.push(root().join("src/nn/recurrent.rs"));
     for file in files {
-        let loss = file.starts_with(root().join("src/nn/loss"));
+        let free = file.starts_with(root().join("src/nn"));
         let (mut of_tensor, mut rows) = (false, false);
         for line in std::fs::read_to_string(file)?.lines() {
             match line {
@@ -98,8 +99,8 @@ fn public_operations() -> Result<BTreeSet<String>, Failed> {
                 "}" => (of_tensor, rows) = (false, false),
                 _ => {}
             }
-            let function = line.strip_prefix(if loss { "pub fn " } else { "    pub fn " });
-            if let Some(function) = function.filter(|_| of_tensor || loss) {
+            let function = line.strip_prefix(if free { "pub fn " } else { "    pub fn " });
+            if let Some(function) = function.filter(|_| of_tensor || free) {
                 let name = function.split(['(', '<']).next().unwrap_or(function);
                 // Keywords end in an underscore in Rust.
                 names.insert(name.trim_end_matches('_').to_string());

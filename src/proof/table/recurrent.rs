@@ -1,7 +1,7 @@
 //! Recurrent networks: outputs and last states, one after the other.
 
-use crate::proof::case::{Array, Case, Input};
 use crate::nn::recurrent::{Cell, Initial, RecurrentOptions, Weights, recurrent};
+use crate::proof::case::{Array, Case, Input};
 use crate::{Result, Tensor};
 use ndarray::Array1;
 
