@@ -6,7 +6,9 @@
 //! their gradients are the same three operations again, to any order.
 
 mod cpu;
+mod direct;
 mod gpu;
+mod transpose;
 mod winograd;
 
 use crate::device::{Caps, Plan};

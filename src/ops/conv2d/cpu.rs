@@ -1,7 +1,7 @@
 //! Convolution on the CPU: windows gathered into columns, and matrix products; Winograd's method
 //! where it applies.
 
-use super::{Sizes, winograd};
+use super::{Sizes, direct, winograd};
 use gemm::Parallelism;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -145,6 +145,12 @@ pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut
     if winograd::applies(sizes) {
         return winograd::forward(sizes, input, weight, output);
     }
+    if direct::applies(filters) && !sizes.pointwise() {
+        for group in 0..sizes.groups {
+            direct::forward(sizes, group, input, &weight[group * filters * taps..], output);
+        }
+        return;
+    }
     let images = input.par_chunks_exact(sizes.channels * sizes.pixels());
     let outputs = output.par_chunks_exact_mut(filters * positions);
     outputs.zip(images).enumerate().for_each(|(at, (output, image))| {
@@ -162,6 +168,12 @@ pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], ou
     }
     if winograd::applies(sizes) {
         return winograd::input_gradient(sizes, weight, upstream, output);
+    }
+    if direct::applies(sizes.channels) && !sizes.pointwise() {
+        for group in 0..sizes.groups {
+            direct::input_gradient(sizes, group, &weight[group * filters * taps..], upstream, output);
+        }
+        return;
     }
     let upstreams = upstream.par_chunks_exact(filters * positions);
     let images = output.par_chunks_exact_mut(sizes.channels * sizes.pixels());
@@ -188,6 +200,13 @@ pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], ou
     let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
     output.fill(0.0);
     if input.is_empty() || upstream.is_empty() {
+        return;
+    }
+    if direct::applies(filters) {
+        for group in 0..sizes.groups {
+            let output = &mut output[group * filters * taps..][..filters * taps];
+            direct::weight_gradient(sizes, group, input, upstream, output);
+        }
         return;
     }
     let per_run = sizes.batch.div_ceil(RUNS);

@@ -1,6 +1,7 @@
 //! Between tensors and transformed tiles.
 
-use super::rows::{Input, Output, Weight, tile, transpose};
+use super::super::transpose::transpose;
+use super::rows::{Input, Output, Weight, tile};
 use super::{LANES, POINTS, SIDE, TILE};
 use pulp::{Simd, WithSimd};
 

@@ -1,0 +1,269 @@
+//! The workloads w1 to w7, and the device's own ceilings.
+
+use super::protocol::{Report, Stream, Timing, time};
+use anyhow::{Result, bail, ensure};
+use kiln::models::{Cnn, ResNet, ResNetOptions};
+use kiln::nn::loss::cross_entropy;
+use kiln::nn::recurrent::RecurrentOptions;
+use kiln::nn::{LSTM, Module, Params, TransformerEncoderLayer, TransformerOptions};
+use kiln::ops::Conv2dOptions;
+use kiln::optim::{Adam, AdamOptions, Optimizer, Sgd, SgdOptions};
+use kiln::{Engine, Gradients, Tensor, eval, no_grad};
+
+/// Names and what is done, in the order they run.
+pub const WORKLOADS: &[(&str, &str)] = &[
+    ("w1", "square matrix products"),
+    ("w2", "a 3x3 convolution of 64 channels, forward and backward"),
+    ("w3", "relu(1.5 x - 0.25) + 0.5 x over 4,194,304 elements"),
+    ("w4", "training a small CNN on 1x28x28 images with Adam, batch 64"),
+    ("w5", "training ResNet-18 on 3x32x32 images with SGD, batch 32"),
+    ("w6", "inference of ResNet-18, one image and 32"),
+    ("w7lstm", "an LSTM of 256 over 64 steps, batch 32, forward and backward"),
+    ("w7attn", "a transformer block of 256, batch 8 of 128 tokens, forward and backward"),
+    ("peak", "the device's own ceilings: arithmetic, bandwidth, latencies"),
+];
+
+/// Floating-point operations of one pass of w2's convolution, in units of 10^9.
+const CONVOLUTION: f64 = 2.0 * 32.0 * 64.0 * 64.0 * 9.0 * 32.0 * 32.0 / 1e9;
+const CHAIN: usize = 4 * 1024 * 1024;
+
+/// What the command line may change of a workload.
+#[derive(Clone, Copy, Default)]
+pub struct Sizes {
+    /// Samples of w4 and w5.
+    pub batch: Option<usize>,
+    /// The only size of w1.
+    pub n: Option<usize>,
+}
+
+struct Bench<'a> {
+    engine: &'a Engine,
+    random: Stream,
+    report: &'a mut Report,
+}
+
+/// Runs one workload and reports it.
+pub fn run(workload: &str, engine: &Engine, sizes: Sizes, report: &mut Report) -> Result<()> {
+    let mut bench = Bench { engine, random: Stream::new(42), report };
+    match workload {
+        "w1" => bench.matmul(sizes.n),
+        "w2" => bench.convolution(),
+        "w3" => bench.chain(),
+        "w4" => bench.small_cnn(sizes.batch.unwrap_or(64)),
+        "w5" => bench.resnet(sizes.batch.unwrap_or(32)),
+        "w6" => bench.inference(),
+        "w7lstm" => bench.lstm(),
+        "w7attn" => bench.encoder(),
+        "peak" => bench.peak(),
+        other => bail!("no workload is called {other:?}"),
+    }
+}
+
+impl Bench<'_> {
+    fn uniform<const N: usize>(&mut self, shape: [usize; N]) -> Result<Tensor> {
+        let values = self.random.floats(shape.iter().product());
+        let tensor = Tensor::from_vec(values, shape, self.engine)?;
+        tensor.eval()?;
+        Ok(tensor)
+    }
+
+    /// Times work whose results are kept until the device has finished: a lazy engine may skip what
+    /// nobody holds.
+    fn time(&self, latency_only: bool, work: impl Fn() -> Result<Vec<Tensor>>) -> Result<Timing> {
+        let mut held = Vec::new();
+        time(latency_only, |wait| {
+            let results = work()?;
+            eval(&results)?;
+            held.extend(results);
+            if wait {
+                self.engine.synchronize()?;
+                held.clear();
+            }
+            Ok(())
+        })
+    }
+
+    fn matmul(&mut self, only: Option<usize>) -> Result<()> {
+        let sizes = only.map_or(vec![256, 512, 1024, 2048], |n| vec![n]);
+        for n in sizes {
+            let (a, b) = (self.uniform([n, n])?, self.uniform([n, n])?);
+            let timing = self.time(false, || Ok(vec![a.matmul(&b)?]))?;
+            self.report.timing(&format!("n{n}_"), &timing);
+            let rate = 2.0 * (n as f64).powi(3) / timing.median / 1e9;
+            self.report.add(format!("n{n}_rate"), rate, "GFLOP/s");
+        }
+        Ok(())
+    }
+
+    fn convolution(&mut self) -> Result<()> {
+        let same = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
+        let (x, k) = (self.uniform([32, 64, 32, 32])?, self.uniform([64, 64, 3, 3])?);
+        let timing = self.time(false, || Ok(vec![no_grad(|| x.conv2d(&k, None, same))?]))?;
+        self.report.timing("fwd_", &timing);
+        self.report.add("fwd_rate", CONVOLUTION / timing.median, "GFLOP/s");
+
+        let g = self.uniform([32, 64, 32, 32])?;
+        let (x, k) = (x.variable()?, k.variable()?);
+        let timing = self.time(false, || gradients(&x.conv2d(&k, None, same)?, &g, &[&x, &k]))?;
+        self.report.timing("fwdbwd_", &timing);
+        self.report.add("fwdbwd_rate", 3.0 * CONVOLUTION / timing.median, "GFLOP/s");
+        Ok(())
+    }
+
+    fn chain(&mut self) -> Result<()> {
+        let x = self.uniform([CHAIN])?;
+        let work = || Ok(vec![x.mul(1.5)?.add(-0.25)?.relu()?.add(&x.mul(0.5)?)?]);
+        let timing = self.time(true, work)?;
+        self.report.timing("", &timing);
+        self.report.add("rate", 8.0 * CHAIN as f64 / timing.median / 1e9, "GB/s");
+        let timing = self.time(false, work)?;
+        self.report.timing("queued_held_", &timing);
+        Ok(())
+    }
+
+    fn small_cnn(&mut self, batch: usize) -> Result<()> {
+        let params = Params::new(self.engine, 42);
+        let model = Cnn::new(&params, 10)?;
+        let optimizer = Adam::new(&params, AdamOptions::default())?;
+        let x = self.uniform([batch, 1, 28, 28])?;
+        self.train(&model, optimizer, &x)
+    }
+
+    fn resnet(&mut self, batch: usize) -> Result<()> {
+        let params = Params::new(self.engine, 42);
+        let model = ResNet::new(&params, ResNetOptions::RESNET18.cifar(), 10)?;
+        let options = SgdOptions { lr: 0.01, momentum: 0.9, ..SgdOptions::default() };
+        let optimizer = Sgd::new(&params, options)?;
+        let x = self.uniform([batch, 3, 32, 32])?;
+        self.report.add("batch", batch as f64, "count");
+        self.train(&model, optimizer, &x)
+    }
+
+    /// Steps on one batch, whose loss must fall, or nothing was learned.
+    fn train(&mut self, model: &dyn Module, mut optimizer: impl Optimizer, x: &Tensor) -> Result<()> {
+        let batch = x.dims()[0];
+        let labels = Tensor::from_vec(self.random.labels(batch, 10), batch, self.engine)?;
+        let (mut first, mut last, mut steps) = (f64::NAN, None, 0);
+        let timing = time(false, |wait| {
+            let loss = cross_entropy(&model.forward(x)?, &labels)?;
+            optimizer.step(loss.backward()?)?;
+            if steps == 0 {
+                first = loss.item()?;
+            }
+            steps += 1;
+            last = Some(loss);
+            if wait {
+                self.engine.synchronize()?;
+            }
+            Ok(())
+        })?;
+        let last = last.map_or(Ok(f64::NAN), |loss| loss.item())?;
+        self.report.timing("", &timing);
+        self.report.add("rate", batch as f64 / timing.median, "samples/s");
+        self.report.add("loss_first", first, "nats");
+        self.report.add("loss_last", last, "nats");
+        self.report.add("steps", f64::from(steps), "count");
+        self.report.memory();
+        ensure!(last < first, "the loss went from {first} to {last}: the steps did not train");
+        Ok(())
+    }
+
+    fn inference(&mut self) -> Result<()> {
+        let params = Params::new(self.engine, 42);
+        let model = ResNet::new(&params, ResNetOptions::RESNET18.cifar(), 10)?;
+        params.eval();
+        for batch in [1, 32] {
+            let x = self.uniform([batch, 3, 32, 32])?;
+            let mut sum = 0.0;
+            let timing = time(batch == 1, |_| {
+                // The answer is read back: what a caller of inference waits for.
+                let logits = no_grad(|| model.forward(&x))?.to_vec::<f32>()?;
+                sum = logits.iter().sum();
+                Ok(())
+            })?;
+            self.report.timing(&format!("b{batch}_"), &timing);
+            self.report.add(format!("b{batch}_rate"), batch as f64 / timing.median, "images/s");
+            self.report.add(format!("b{batch}_logit_sum"), f64::from(sum), "none");
+        }
+        self.report.memory();
+        Ok(())
+    }
+
+    fn lstm(&mut self) -> Result<()> {
+        let params = Params::new(self.engine, 42);
+        let options = RecurrentOptions { batch_first: true, ..RecurrentOptions::default() };
+        let model = LSTM::new(&params, 256, 256, options)?;
+        self.sequence(&params, &model, [32, 64, 256])
+    }
+
+    fn encoder(&mut self) -> Result<()> {
+        let params = Params::new(self.engine, 42);
+        let options = TransformerOptions {
+            feedforward: 1024,
+            dropout: 0.0,
+            activation: Tensor::gelu,
+            ..TransformerOptions::new(256, 4)
+        };
+        let model = TransformerEncoderLayer::new(&params, options)?;
+        self.sequence(&params, &model, [8, 128, 256])
+    }
+
+    fn sequence(&mut self, params: &Params, model: &dyn Module, shape: [usize; 3]) -> Result<()> {
+        let (x, g) = (self.uniform(shape)?.variable()?, self.uniform(shape)?);
+        let weights: Vec<Tensor> = params.trainable().iter().map(|(_, param)| param.get()).collect();
+        let wanted: Vec<&Tensor> = std::iter::once(&x).chain(&weights).collect();
+        let timing = self.time(false, || gradients(&model.forward(&x)?, &g, &wanted))?;
+        self.report.timing("", &timing);
+        self.report.memory();
+        Ok(())
+    }
+
+    fn peak(&mut self) -> Result<()> {
+        for n in [1024, 2048] {
+            let (a, b) = (self.uniform([n, n])?, self.uniform([n, n])?);
+            let timing = self.time(false, || Ok(vec![a.matmul(&b)?]))?;
+            let rate = 2.0 * (n as f64).powi(3) / timing.median / 1e9;
+            self.report.add(format!("gemm_{n}"), rate, "GFLOP/s");
+        }
+        let x = self.uniform([4 * CHAIN])?;
+        let bytes = 4.0 * x.elements() as f64;
+        let timing = self.time(false, || Ok(vec![x.neg()?]))?;
+        self.report.add("bandwidth", 2.0 * bytes / timing.median / 1e9, "GB/s");
+
+        let small = self.uniform([1])?;
+        let timing = self.time(false, || Ok(vec![small.neg()?]))?;
+        self.report.add("launch", timing.median * 1e6, "us");
+        let timing = self.time(true, || Ok(vec![small.neg()?]))?;
+        self.report.add("launch_and_wait", timing.median * 1e6, "us");
+
+        let host = self.random.floats(CHAIN);
+        let upload = |count: usize| Tensor::from_slice(&host[..count], count, self.engine);
+        let timing = time(false, |wait| {
+            upload(CHAIN)?.eval()?;
+            if wait {
+                self.engine.synchronize()?;
+            }
+            Ok(())
+        })?;
+        self.report.add("upload", 4.0 * CHAIN as f64 / timing.median / 1e9, "GB/s");
+        let device = upload(CHAIN)?;
+        let timing = time(false, |_| Ok(drop(device.to_vec::<f32>()?)))?;
+        self.report.add("download", 4.0 * CHAIN as f64 / timing.median / 1e9, "GB/s");
+        let device = upload(1)?;
+        let timing = time(true, |_| Ok(drop(device.to_vec::<f32>()?)))?;
+        self.report.add("download_latency", timing.median * 1e6, "us");
+        Ok(())
+    }
+}
+
+/// The gradients of `sum(y * g)`.
+fn gradients(y: &Tensor, g: &Tensor, wanted: &[&Tensor]) -> Result<Vec<Tensor>> {
+    let gradients: Gradients = y.mul(g)?.sum(.., false)?.backward()?;
+    wanted
+        .iter()
+        .map(|tensor| match gradients.get(tensor) {
+            Some(gradient) => Ok(gradient.clone()),
+            None => bail!("a weight of shape {} has no gradient", tensor.shape()),
+        })
+        .collect()
+}

@@ -1,0 +1,440 @@
+//! Convolution without columns: sums of products found through tables of addresses.
+//!
+//! All three directions are `out[i, f] = sum over k of data[rows[i] + columns[k]] * matrix[k, f]`.
+//! Forward, `i` is a position, `k` a tap and the matrix the weight; for the weight's gradient `i` is a
+//! tap, `k` a position and the matrix the upstream gradient; for the input's, `i` is a pixel and `k` a
+//! tap of the kernel turned around. A tile of the output stays in registers while `k` runs, one
+//! element of the data is multiplied with a vector of `f` at a time, and nothing is gathered: the data
+//! is the tensor itself, or a copy with its padding.
+
+use super::Sizes;
+use super::cpu::with_scratch;
+use super::transpose::transpose;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Columns of a panel: the matrix and the output are stored as panels of this many columns.
+const PANEL: usize = 32;
+/// Rows of the output that are worked on before the next panel.
+const BLOCK: usize = 96;
+/// Parts of the work, whatever the number of threads, so that sums are always the same.
+const PARTS: usize = 8;
+/// Floats of data that a thread works on at a time: a part of its second-level cache.
+const GROUP: usize = 1 << 17;
+
+/// Whether there are enough filters (or channels, for the gradient of the input) to fill vectors.
+pub(super) fn applies(columns: usize) -> bool {
+    columns >= PANEL / 2
+}
+
+/// `out[i, f] = sum over k of data[rows[i] + columns[k]] * matrix[k, f]`, or that added, for one panel.
+struct Panel<'a> {
+    data: &'a [f32],
+    rows: &'a [usize],
+    columns: &'a [usize],
+    /// `[columns, PANEL]`
+    matrix: &'a [f32],
+    /// `[rows, PANEL]`
+    out: &'a mut [f32],
+    add: bool,
+}
+
+impl WithSimd for Panel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let furthest = |table: &[usize]| table.iter().copied().max().unwrap_or_default();
+        let (rows, columns) = (self.rows.len(), self.columns.len());
+        assert!(furthest(self.rows) + furthest(self.columns) < self.data.len());
+        assert!(self.matrix.len() >= columns * PANEL && self.out.len() >= rows * PANEL);
+        // As many sums as the registers hold, with room for the vectors of the matrix and an element.
+        match S::F32_LANES {
+            16 => self.tiles::<S, 12, 2>(simd),
+            8 => self.tiles::<S, 6, 2>(simd),
+            4 => self.tiles::<S, 6, 4>(simd),
+            _ => self.tiles::<S, 4, 1>(simd),
+        }
+    }
+}
+
+impl Panel<'_> {
+    #[inline(always)]
+    fn tiles<S: Simd, const ROWS: usize, const VECTORS: usize>(&mut self, simd: S) {
+        for first in (0..self.rows.len()).step_by(ROWS) {
+            for part in (0..PANEL).step_by(VECTORS * S::F32_LANES) {
+                // SAFETY: the tables, the matrix and the output were checked by the caller.
+                unsafe { self.tile::<S, ROWS, VECTORS>(simd, first, part) };
+            }
+        }
+    }
+
+    /// The rows from `first`, the columns from `part`.
+    ///
+    /// # Safety
+    /// Every row and column of the tables together must lie in the data, and matrix and output must have
+    /// their sizes.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+        part: usize,
+    ) {
+        let kept = ROWS.min(self.rows.len() - first);
+        // Rows past the end repeat the last one and are not kept.
+        let mut rows = [self.data.as_ptr(); ROWS];
+        for (at, row) in rows.iter_mut().enumerate() {
+            // SAFETY: an address of the data.
+            *row = unsafe { row.add(*self.rows.get_unchecked(first + at.min(kept - 1))) };
+        }
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+        let mut matrix = unsafe { self.matrix.as_ptr().add(part) };
+        for &column in self.columns {
+            let mut vectors = [simd.splat_f32s(0.0); VECTORS];
+            for (at, vector) in vectors.iter_mut().enumerate() {
+                // SAFETY: a row of the matrix has `PANEL` elements.
+                *vector = unsafe { matrix.add(at * S::F32_LANES).cast::<S::f32s>().read_unaligned() };
+            }
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                // SAFETY: as promised of the tables.
+                let element = simd.splat_f32s(unsafe { *row.add(column) });
+                for (vector, sum) in vectors.iter().zip(sums) {
+                    *sum = simd.mul_add_e_f32s(element, *vector, *sum);
+                }
+            }
+            // SAFETY: there is a row for each column of the table.
+            matrix = unsafe { matrix.add(PANEL) };
+        }
+        let out = unsafe { self.out.as_mut_ptr().add(first * PANEL + part) };
+        for (at, sums) in sums.iter().enumerate().take(kept) {
+            for (vector, sum) in sums.iter().enumerate() {
+                // SAFETY: the output has a row of `PANEL` elements for each of the table's.
+                unsafe {
+                    let out = out.add(at * PANEL + vector * S::F32_LANES).cast::<S::f32s>();
+                    let before = if self.add { out.read_unaligned() } else { simd.splat_f32s(0.0) };
+                    out.write_unaligned(simd.add_f32s(before, *sum));
+                }
+            }
+        }
+    }
+}
+
+/// Planes `[channels, height, width]` of images, with zeros around them.
+#[derive(Clone, Copy)]
+struct Padded {
+    channels: usize,
+    size: [usize; 2],
+    /// Before and after, along each axis.
+    padding: [[usize; 2]; 2],
+}
+
+impl Padded {
+    fn height(&self) -> usize {
+        self.size[0] + self.padding[0][0] + self.padding[0][1]
+    }
+
+    fn width(&self) -> usize {
+        self.size[1] + self.padding[1][0] + self.padding[1][1]
+    }
+
+    fn plane(&self) -> usize {
+        self.height() * self.width()
+    }
+
+    fn image(&self) -> usize {
+        self.channels * self.plane()
+    }
+
+    /// Images that are worked on at a time.
+    fn group(&self, positions: usize, batch: usize) -> usize {
+        (GROUP / self.image()).max(BLOCK.div_ceil(positions)).clamp(1, batch.div_ceil(PARTS).max(1))
+    }
+
+    /// Calls `body` with images that lie `apart` in `tensor`, padded.
+    fn with<R>(&self, tensor: &[f32], images: usize, apart: usize, body: impl FnOnce(&[f32]) -> R) -> R {
+        let pixels = self.size[0] * self.size[1];
+        if self.plane() == pixels && (images == 1 || apart == self.image()) {
+            return body(&tensor[..images * self.image()]);
+        }
+        with_scratch(images * self.image(), |data| {
+            data.fill(0.0);
+            for (image, data) in data.chunks_exact_mut(self.image()).enumerate() {
+                let planes = tensor[image * apart..].chunks_exact(pixels);
+                for (plane, data) in planes.zip(data.chunks_exact_mut(self.plane())) {
+                    let lines = data.chunks_exact_mut(self.width()).skip(self.padding[0][0]);
+                    for (line, data) in plane.chunks_exact(self.size[1]).zip(lines) {
+                        data[self.padding[1][0]..][..line.len()].copy_from_slice(line);
+                    }
+                }
+            }
+            body(data)
+        })
+    }
+}
+
+/// Addresses of every pair of places along two axes, `step` elements apart on each.
+fn grid(counts: [usize; 2], steps: [usize; 2]) -> impl Iterator<Item = usize> + Clone {
+    (0..counts[0]).flat_map(move |y| (0..counts[1]).map(move |x| y * steps[0] + x * steps[1]))
+}
+
+/// A grid in each of several planes.
+fn grids(planes: usize, plane: usize, counts: [usize; 2], steps: [usize; 2]) -> Vec<usize> {
+    (0..planes).flat_map(|at| grid(counts, steps).map(move |place| at * plane + place)).collect()
+}
+
+/// A matrix `[rows, columns]` as panels `[columns / PANEL, rows, PANEL]`, the last filled up with zeros,
+/// where `element` says where row and column are.
+fn pack(rows: usize, columns: usize, element: impl Fn(usize, usize) -> f32 + Sync) -> Vec<f32> {
+    let mut panels = vec![0.0; columns.div_ceil(PANEL) * rows * PANEL];
+    panels.par_chunks_mut(rows.max(1) * PANEL).enumerate().for_each(|(panel, packed)| {
+        let first = panel * PANEL;
+        for (row, packed) in packed.chunks_exact_mut(PANEL).enumerate() {
+            for (column, packed) in packed.iter_mut().enumerate().take(columns - first) {
+                *packed = element(row, first + column);
+            }
+        }
+    });
+    panels
+}
+
+/// A correlation that gives the planes of one group: forward, or one phase of the input's gradient.
+struct Correlation {
+    padded: Padded,
+    /// For each place of an output plane that is computed, where its window starts, for as many images
+    /// as are worked on at a time.
+    rows: Vec<usize>,
+    /// Those places.
+    places: Vec<usize>,
+    columns: Vec<usize>,
+    matrix: Vec<f32>,
+    /// Planes of the output, and elements of one.
+    planes: usize,
+    plane: usize,
+}
+
+impl Correlation {
+    /// Writes the places of each image's planes; `input` and `output` start at this group's first, and
+    /// the images lie so far apart.
+    fn run(
+        &self,
+        input: &[f32],
+        input_apart: usize,
+        output: &mut [f32],
+        skipped: usize,
+        output_apart: usize,
+    ) {
+        let at_once = self.rows.len() / self.places.len().max(1);
+        output.par_chunks_mut(at_once * output_apart).enumerate().for_each(|(group, output)| {
+            let images = output.len() / output_apart;
+            let input = &input[group * at_once * input_apart..];
+            let output = &mut output[skipped..];
+            self.padded.with(input, images, input_apart, |data| {
+                if images == 1 {
+                    let planes = output[..self.planes * self.plane].par_chunks_mut(PANEL * self.plane);
+                    return planes.enumerate().for_each(|(panel, output)| self.panel(data, panel, output, 0));
+                }
+                for panel in 0..self.planes.div_ceil(PANEL) {
+                    let output = &mut output[panel * PANEL * self.plane..];
+                    self.panel(data, panel, output, output_apart);
+                }
+            });
+        });
+    }
+
+    fn panel(&self, data: &[f32], panel: usize, output: &mut [f32], apart: usize) {
+        let arch = Arch::new();
+        let positions = self.places.len();
+        let rows = if apart == 0 { &self.rows[..positions] } else { &self.rows[..] };
+        let rows = &rows[..(data.len() / self.padded.image() * positions).min(rows.len())];
+        let kept = PANEL.min(self.planes - panel * PANEL);
+        let matrix = &self.matrix[panel * self.columns.len() * PANEL..][..self.columns.len() * PANEL];
+        let mut out = [0.0; BLOCK * PANEL];
+        for (block, rows) in rows.chunks(BLOCK).enumerate() {
+            let columns = &self.columns;
+            arch.dispatch(Panel { data, rows, columns, matrix, out: &mut out, add: false });
+            let (mut row, mut place) = (0, block * BLOCK);
+            while row < rows.len() {
+                let (image, first) = (place / positions, place % positions);
+                let count = (positions - first).min(rows.len() - row);
+                let (places, output) = (&self.places[first..first + count], &mut output[image * apart..]);
+                transpose(&out[row * PANEL..], PANEL, count, kept, |plane, first, values| {
+                    let output = &mut output[plane * self.plane..][..self.plane];
+                    for (&place, &value) in places[first..].iter().zip(values) {
+                        output[place] = value;
+                    }
+                });
+                (row, place) = (row + count, place + count);
+            }
+        }
+    }
+}
+
+/// The outputs of one group.
+pub(super) fn forward(s: &Sizes, group: usize, input: &[f32], weight: &[f32], output: &mut [f32]) {
+    let (taps, positions) = (s.taps(), s.positions());
+    let padded =
+        Padded { channels: s.channels, size: s.image, padding: s.padding.map(|padding| [padding; 2]) };
+    let (width, image) = (padded.width(), s.groups * s.channels * s.pixels());
+    let correlation = Correlation {
+        padded,
+        rows: grids(
+            padded.group(positions, s.batch),
+            padded.image(),
+            s.output,
+            [s.stride[0] * width, s.stride[1]],
+        ),
+        places: (0..positions).collect(),
+        columns: grids(s.channels, padded.plane(), s.kernel, [s.dilation[0] * width, s.dilation[1]]),
+        matrix: pack(taps, s.filters, |tap, filter| weight[filter * taps + tap]),
+        planes: s.filters,
+        plane: positions,
+    };
+    let skipped = group * s.filters * positions;
+    correlation.run(
+        &input[group * s.channels * s.pixels()..],
+        image,
+        output,
+        skipped,
+        s.groups * s.filters * positions,
+    );
+}
+
+/// What of an axis belongs to the pixels `first`, `first + stride` and so on.
+struct Phase {
+    first: usize,
+    /// How many pixels.
+    count: usize,
+    /// Taps of the kernel that meet them, each with the place of the output that the first pixel saw
+    /// through it, behind the padding.
+    taps: Vec<(usize, usize)>,
+}
+
+/// The phases of one axis, and the zeros needed before and after the upstream gradient.
+fn phases(s: &Sizes, axis: usize) -> (Vec<Phase>, [usize; 2]) {
+    let (stride, dilation, padding, kernel) =
+        (s.stride[axis], s.dilation[axis], s.padding[axis], s.kernel[axis]);
+    let before = ((kernel - 1) * dilation).saturating_sub(padding).div_ceil(stride);
+    let after = ((s.image[axis] - 1 + padding) / stride + 1).saturating_sub(s.output[axis]);
+    let phases = (0..stride.min(s.image[axis])).map(|first| {
+        let meets = |tap: &usize| (first + padding + before * stride - tap * dilation).is_multiple_of(stride);
+        let place = |tap: usize| (tap, (first + padding + before * stride - tap * dilation) / stride);
+        let taps = (0..kernel).filter(meets).map(place).collect();
+        Phase { first, count: (s.image[axis] - first).div_ceil(stride), taps }
+    });
+    (phases.collect(), [before, after])
+}
+
+/// The gradient of one group's input.
+pub(super) fn input_gradient(s: &Sizes, group: usize, weight: &[f32], upstream: &[f32], output: &mut [f32]) {
+    let ([(rows, above), (columns, beside)], kernel) =
+        ([phases(s, 0), phases(s, 1)], s.kernel[0] * s.kernel[1]);
+    let padded = Padded { channels: s.filters, size: s.output, padding: [above, beside] };
+    let (width, plane) = (padded.width(), padded.plane());
+    let upstream = &upstream[group * s.filters * s.positions()..];
+    for (y, x) in rows.iter().flat_map(|y| columns.iter().map(move |x| (y, x))) {
+        let taps: Vec<(usize, usize)> = (0..s.filters)
+            .flat_map(|filter| y.taps.iter().map(move |tap| (filter, tap)))
+            .flat_map(|(filter, &(ky, row))| {
+                x.taps.iter().map(move |&(kx, column)| {
+                    (
+                        filter * s.channels * kernel + ky * s.kernel[1] + kx,
+                        filter * plane + row * width + column,
+                    )
+                })
+            })
+            .collect();
+        let counts = [y.count, x.count];
+        let first = y.first * s.image[1] + x.first;
+        let correlation = Correlation {
+            padded,
+            rows: grids(padded.group(y.count * x.count, s.batch), padded.image(), counts, [width, 1]),
+            places: grid(counts, [s.stride[0] * s.image[1], s.stride[1]])
+                .map(|place| first + place)
+                .collect(),
+            columns: taps.iter().map(|&(_, address)| address).collect(),
+            matrix: pack(taps.len(), s.channels, |tap, channel| weight[taps[tap].0 + channel * kernel]),
+            planes: s.channels,
+            plane: s.pixels(),
+        };
+        let (skipped, apart) = (group * s.channels * s.pixels(), s.groups * s.channels * s.pixels());
+        correlation.run(upstream, s.groups * s.filters * s.positions(), output, skipped, apart);
+    }
+}
+
+/// The gradient of one group's weight: `output[filter, tap] += sum of upstream * input`.
+pub(super) fn weight_gradient(s: &Sizes, group: usize, input: &[f32], upstream: &[f32], output: &mut [f32]) {
+    let arch = Arch::new();
+    let (filters, taps, positions) = (s.filters, s.taps(), s.positions());
+    let padding = s.padding.map(|padding| [padding, padding]);
+    let padded = Padded { channels: s.channels, size: s.image, padding };
+    let width = padded.width();
+    let rows = grids(s.channels, padded.plane(), s.kernel, [s.dilation[0] * width, s.dilation[1]]);
+    let at_once = padded.group(positions, s.batch);
+    let all_columns = grids(at_once, padded.image(), s.output, [s.stride[0] * width, s.stride[1]]);
+    let panels = filters.div_ceil(PANEL);
+    let (image, upstream_image) = (s.groups * s.channels * s.pixels(), s.groups * filters * positions);
+    let per_part = s.batch.div_ceil(PARTS);
+    let partial: Vec<Vec<f32>> = (0..s.batch.div_ceil(per_part))
+        .into_par_iter()
+        .map(|part| {
+            let mut sums = vec![0.0; panels * taps * PANEL];
+            let end = s.batch.min((part + 1) * per_part);
+            for first in (part * per_part..end).step_by(at_once) {
+                let images = at_once.min(end - first);
+                let columns = &all_columns[..images * positions];
+                let input = &input[first * image + group * s.channels * s.pixels()..];
+                let upstream = &upstream[first * upstream_image + group * filters * positions..];
+                padded.with(input, images, image, |data| {
+                    with_scratch(panels * columns.len() * PANEL, |matrix| {
+                        let packed = matrix.chunks_exact_mut(columns.len() * PANEL).enumerate();
+                        for (panel, matrix) in packed {
+                            pack_planes(upstream, upstream_image, positions, images, filters, panel, matrix);
+                        }
+                        for (matrix, out) in matrix
+                            .chunks_exact(columns.len() * PANEL)
+                            .zip(sums.chunks_exact_mut(taps * PANEL))
+                        {
+                            arch.dispatch(Panel { data, rows: &rows, columns, matrix, out, add: true });
+                        }
+                    });
+                });
+            }
+            sums
+        })
+        .collect();
+    for (panel, output) in output.chunks_mut(PANEL * taps).enumerate() {
+        for sums in &partial {
+            let sums = &sums[panel * taps * PANEL..][..taps * PANEL];
+            for (filter, output) in output.chunks_exact_mut(taps).enumerate() {
+                output
+                    .iter_mut()
+                    .zip(sums.chunks_exact(PANEL))
+                    .for_each(|(output, sums)| *output += sums[filter]);
+            }
+        }
+    }
+}
+
+/// The planes of one panel, `[positions of all images, PANEL]`.
+fn pack_planes(
+    tensor: &[f32],
+    image: usize,
+    positions: usize,
+    images: usize,
+    planes: usize,
+    panel: usize,
+    packed: &mut [f32],
+) {
+    let kept = PANEL.min(planes - panel * PANEL);
+    if kept < PANEL {
+        packed.fill(0.0);
+    }
+    for at in 0..images {
+        let planes = &tensor[at * image + panel * PANEL * positions..];
+        let packed = &mut packed[at * positions * PANEL..][..positions * PANEL];
+        transpose(planes, positions, kept, positions, |position, plane, values| {
+            packed[position * PANEL + plane..][..values.len()].copy_from_slice(values);
+        });
+    }
+}
