@@ -2,6 +2,8 @@
 //! wgpu, with a CPU backend that is fast in its own right.
 #![warn(missing_docs)]
 
+#[cfg(feature = "classical")]
+pub mod classical;
 pub mod data;
 pub mod device;
 mod dtype;

@@ -25,13 +25,39 @@ enum Command {
     },
     /// Say what this machine has, and check every operation on it against float64
     Doctor(cli::doctor::Arguments),
+    /// Measure this machine on the workloads that other engines are compared on
+    Bench(cli::bench::Bench),
+    /// Learn a column of a CSV file from the others
+    #[cfg(feature = "classical")]
+    Fit(cli::fit::Fit),
+    /// Predict with a saved model
+    #[cfg(feature = "classical")]
+    Predict(cli::predict_table::Predict),
+    /// Find groups of alike rows in a CSV file
+    #[cfg(feature = "classical")]
+    Cluster(cli::cluster::Cluster),
 }
 
-fn main() -> Result<ExitCode> {
-    match Cli::parse().command {
-        Command::Devices { device } => devices(device.as_deref()).map(|()| ExitCode::SUCCESS),
-        Command::Doctor(arguments) => cli::doctor::run(&arguments),
+fn main() -> ExitCode {
+    run(Cli::parse().command).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Devices { device } => devices(device.as_deref())?,
+        Command::Doctor(arguments) => return cli::doctor::run(&arguments),
+        Command::Bench(bench) => bench.run()?,
+        #[cfg(feature = "classical")]
+        Command::Fit(fit) => cli::fit::run(&fit)?,
+        #[cfg(feature = "classical")]
+        Command::Predict(predict) => cli::predict_table::run(&predict)?,
+        #[cfg(feature = "classical")]
+        Command::Cluster(cluster) => cli::cluster::run(&cluster)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn devices(name: Option<&str>) -> Result<()> {

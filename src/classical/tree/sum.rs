@@ -1,0 +1,24 @@
+//! Predictions of many trees at once.
+
+use super::structure::Tree;
+use ndarray::{ArrayView2, s};
+use rayon::prelude::*;
+
+/// How many rows go through all trees before the next ones do.
+const BLOCK: usize = 256;
+
+/// Adds the trees' values to `sums`, `width` numbers for each row. A tree of fewer outputs adds to the
+/// columns after those of the tree before it, in turn.
+pub(crate) fn add_values(trees: &[Tree], x: ArrayView2<'_, f64>, sums: &mut [f64], width: usize) {
+    sums.par_chunks_mut(BLOCK * width).enumerate().for_each(|(block, sums)| {
+        let first = block * BLOCK;
+        let rows = x.slice(s![first..first + sums.len() / width, ..]);
+        for (index, tree) in trees.iter().enumerate() {
+            let column = index * tree.n_outputs() % width;
+            tree.each_value(rows, |row, values| {
+                let sums = &mut sums[row * width + column..];
+                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            });
+        }
+    });
+}
