@@ -40,7 +40,11 @@ enum Command {
 
 fn main() -> ExitCode {
     run(Cli::parse().command).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        // The library's messages tell their cause already.
+        let message = error.chain().map(ToString::to_string).reduce(|message, cause| {
+            if message.contains(&cause) { message } else { format!("{message}: {cause}") }
+        });
+        eprintln!("error: {}", message.unwrap_or_default());
         ExitCode::FAILURE
     })
 }

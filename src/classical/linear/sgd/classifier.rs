@@ -34,8 +34,8 @@ params! {
     /// use kiln::classical::prelude::*;
     /// use ndarray::Array2;
     ///
-    /// let x = Array2::from_shape_fn((200, 1), |(i, _)| (i % 10) as f64 / 10.0);
-    /// let y: Vec<i64> = x.iter().map(|&x| i64::from(x > 0.45)).collect();
+    /// let x = Array2::from_shape_fn((200, 1), |(i, _)| (i % 10) as f64 - 4.5);
+    /// let y: Vec<i64> = x.iter().map(|&x| i64::from(x > 0.0)).collect();
     /// let model = SGDClassifier::params().seed(1_u64).fit(&x, &y)?;
     /// assert!(model.score(&x, &y)? > 0.9);
     /// # Ok::<(), kiln::Error>(())
