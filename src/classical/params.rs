@@ -134,4 +134,32 @@ macro_rules! model {
     };
 }
 
-pub(super) use {model, params};
+/// Serialises an enum whose values are told apart by their form alone, a number or a word. It derives
+/// with `#[serde(remote = "Self", untagged)]`; a format that does not describe itself gets JSON text.
+macro_rules! untagged {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    return $name::serialize(self, serializer);
+                }
+                let text = serde_json::to_string(self).map_err(serde::ser::Error::custom)?;
+                serializer.serialize_str(&text)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> std::result::Result<$name, D::Error> {
+                if deserializer.is_human_readable() {
+                    return $name::deserialize(deserializer);
+                }
+                let text = String::deserialize(deserializer)?;
+                serde_json::from_str(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+pub(super) use {model, params, untagged};

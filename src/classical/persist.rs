@@ -1,4 +1,4 @@
-//! Models as files: a header that names format and estimator, a checksum, and MessagePack.
+//! Models as files: a header that names format and estimator, a checksum, and fields as `postcard` writes them.
 
 use super::estimator::{Classifier, Clusterer, Model, OutlierDetector, Regressor, Transformer};
 use super::registry;
@@ -43,7 +43,7 @@ pub trait Saved: Model + Serialize + DeserializeOwned {
 pub(super) fn to_bytes(name: &'static str, model: &impl Serialize) -> Result<Vec<u8>> {
     let mut rest = vec![name.len() as u8];
     rest.extend(name.as_bytes());
-    rmp_serde::encode::write(&mut rest, model)
+    let rest = postcard::to_extend(model, rest)
         .map_err(|error| Error::op(name, format!("cannot be saved: {error}")))?;
     let mut bytes = MAGIC.to_vec();
     bytes.extend(VERSION.to_le_bytes());
@@ -58,7 +58,7 @@ pub(super) fn from_bytes<T: DeserializeOwned>(expected: &'static str, bytes: &[u
     if name != expected {
         return Err(Error::op(expected, format!("the saved model is a {name}")));
     }
-    rmp_serde::from_slice(payload)
+    postcard::from_bytes(payload)
         .map_err(|error| Error::op(expected, format!("the saved model is damaged: {error}")))
 }
 

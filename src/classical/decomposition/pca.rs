@@ -6,13 +6,13 @@ use crate::Result;
 use crate::classical::data::{Accepts, Training};
 use crate::classical::estimator::{FitTransformer, Parameters, Target};
 use crate::classical::linalg::{self, Operand};
-use crate::classical::params::{Setting, model, params};
+use crate::classical::params::{Setting, model, params, untagged};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use serde::{Deserialize, Serialize};
 
 /// How many components to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(remote = "Self", untagged)]
 pub enum Components {
     /// So many.
     Count(usize),
@@ -22,6 +22,8 @@ pub enum Components {
     #[default]
     All,
 }
+
+untagged!(Components);
 
 impl Setting<Components> for usize {
     fn setting(self) -> Components {

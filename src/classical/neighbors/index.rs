@@ -415,10 +415,10 @@ mod tests {
     #[test]
     fn damaged_rows_are_refused() {
         let stored = (Distance::Euclidean, Algorithm::Auto, 30_usize, 3_usize, vec![1.0_f64; 7]);
-        let bytes = rmp_serde::to_vec(&stored).expect("plain values can be written");
-        assert!(rmp_serde::from_slice::<Index>(&bytes).is_err());
+        let bytes = postcard::to_stdvec(&stored).expect("plain values can be written");
+        assert!(postcard::from_bytes::<Index>(&bytes).is_err());
         let stored = (Distance::Euclidean, Algorithm::Auto, 30_usize, 0_usize, Vec::<f64>::new());
-        let bytes = rmp_serde::to_vec(&stored).expect("plain values can be written");
-        assert!(rmp_serde::from_slice::<Index>(&bytes).is_err());
+        let bytes = postcard::to_stdvec(&stored).expect("plain values can be written");
+        assert!(postcard::from_bytes::<Index>(&bytes).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Kernel functions, evaluated on whole rows and blocks.
 
 use crate::classical::linalg;
-use crate::classical::params::Setting;
+use crate::classical::params::{Setting, untagged};
 use crate::classical::simd::vectorised;
 use crate::{Error, Result};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
@@ -25,7 +25,7 @@ pub enum Kernel {
 
 /// The kernel's coefficient.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum Gamma {
     /// `1 / (columns * variance of all values of x)`
     #[default]
@@ -36,6 +36,8 @@ pub enum Gamma {
     #[serde(untagged)]
     Value(f64),
 }
+
+untagged!(Gamma);
 
 impl Setting<Gamma> for f64 {
     fn setting(self) -> Gamma {

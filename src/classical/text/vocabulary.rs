@@ -4,20 +4,22 @@ use super::sparse;
 use super::tokens::{Analyzer, terms};
 use crate::Result;
 use crate::classical::estimator::Parameters;
-use crate::classical::params::{model, params};
+use crate::classical::params::{model, params, untagged};
 use serde::{Deserialize, Serialize};
 use sprs::CsMat;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// In how many texts a term is, as a count or a share.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(remote = "Self", untagged)]
 pub enum Frequency {
     /// So many texts.
     Count(usize),
     /// This share of the texts.
     Share(f64),
 }
+
+untagged!(Frequency);
 
 impl Frequency {
     fn of(self, texts: usize) -> f64 {

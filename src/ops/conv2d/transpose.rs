@@ -27,6 +27,15 @@ fn transposed(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
     std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
 }
 
+/// Copies a run of a transpose. Nearly all are of four, and a length that is not known is a call of memcpy.
+#[inline(always)]
+pub(super) fn copy(run: &[f32], to: &mut [f32]) {
+    match (<&[f32; 4]>::try_from(run), to.first_chunk_mut::<4>()) {
+        (Ok(run), Some(to)) => *to = *run,
+        _ => to[..run.len()].copy_from_slice(run),
+    }
+}
+
 /// Hands out the transpose of a matrix in runs along its columns: `write(column, first row, values)`.
 #[inline(always)]
 pub(super) fn transpose(
@@ -41,10 +50,8 @@ pub(super) fn transpose(
         let line = |i: usize| &matrix[(row + i) * stride..][..columns];
         let [a, b, c, d] = [line(0), line(1), line(2), line(3)];
         for column in (0..whole_columns).step_by(4) {
-            let mut block = [[0.0; 4]; 4];
-            for (values, line) in block.iter_mut().zip([a, b, c, d]) {
-                values.copy_from_slice(&line[column..column + 4]);
-            }
+            let four = |line: &[f32]| [line[column], line[column + 1], line[column + 2], line[column + 3]];
+            let block = [four(a), four(b), four(c), four(d)];
             for (i, values) in transposed(block).iter().enumerate() {
                 write(column + i, row, values);
             }

@@ -73,11 +73,14 @@ pub(super) fn tile<S: Simd, R: Row<FROM, TO>, const FROM: usize, const TO: usize
         }
         for y in 0..TO {
             let mut row = [zero; FROM];
-            for (value, column) in row.iter_mut().zip(&columns) {
-                *value = column[y];
+            for (x, column) in columns.iter().enumerate() {
+                row[x] = column[y];
             }
             for (x, value) in R::apply(simd, row).into_iter().enumerate() {
-                target[to(y, x) + part..][..S::F32_LANES].copy_from_slice(bytemuck::cast_slice(&[value]));
+                let (lanes, target) = ([value], &mut target[to(y, x) + part..][..S::F32_LANES]);
+                let lanes: &[f32] = bytemuck::cast_slice(&lanes);
+                // Not `copy_from_slice`, which is a call.
+                target.iter_mut().enumerate().for_each(|(lane, target)| *target = lanes[lane]);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Between tensors and transformed tiles.
 
-use super::super::transpose::transpose;
+use super::super::transpose::{copy, transpose};
 use super::rows::{Input, Output, Weight, tile};
 use super::{LANES, POINTS, SIDE, TILE};
 use pulp::{Simd, WithSimd};
@@ -90,7 +90,7 @@ impl WithSimd for Forth<'_> {
                 let to = &mut to[skipped * LANES..];
                 let from = &tensor[place + block * LANES * plane..];
                 transpose(from, plane, channels, kept, |x, lane, values| {
-                    to[x * LANES + lane..][..values.len()].copy_from_slice(values);
+                    copy(values, &mut to[x * LANES + lane..]);
                 });
             }
             for tx in 0..planes.tiles[1] {
@@ -137,7 +137,7 @@ impl WithSimd for Back<'_> {
                     // SAFETY: a line of a channel belongs to one tile row, and each tile row is
                     // worked on once.
                     let to = unsafe { tensor.slice(place + lane * plane + x, values.len()) };
-                    to.copy_from_slice(values);
+                    copy(values, to);
                 });
             }
         }
