@@ -101,6 +101,9 @@ macro_rules! dynamic {
             /// Names a parameter that does not exist, or whose value is of another type.
             fn with(&self, values: &serde_json::Map<String, Value>) -> Result<Box<dyn $dyn>>;
 
+            /// The same parameters once more.
+            fn boxed(&self) -> Box<dyn $dyn>;
+
             $($($more)*)?
         }
 
@@ -116,10 +119,7 @@ macro_rules! dynamic {
 
         impl Clone for $any {
             fn clone(&self) -> $any {
-                match self.0.with(&serde_json::Map::new()) {
-                    Ok(params) => $any(params),
-                    Err(error) => unreachable!("parameters read back from what they were written to: {error}"),
-                }
+                $any(self.0.boxed())
             }
         }
 
@@ -204,6 +204,10 @@ macro_rules! fit_boxed {
             fn with(&self, values: &serde_json::Map<String, Value>) -> Result<Box<dyn $dyn>> {
                 Ok(Box::new(self.replaced(values)?))
             }
+
+            fn boxed(&self) -> Box<dyn $dyn> {
+                Box::new(self.clone())
+            }
         })*
     };
 }
@@ -239,6 +243,10 @@ impl<P: FitTransformer> DynTransformer for P {
 
     fn with(&self, values: &serde_json::Map<String, Value>) -> Result<Box<dyn DynTransformer>> {
         Ok(Box::new(self.replaced(values)?))
+    }
+
+    fn boxed(&self) -> Box<dyn DynTransformer> {
+        Box::new(self.clone())
     }
 }
 

@@ -304,3 +304,12 @@ fn unknown_parameters_and_estimators_are_named() {
     };
     assert!(error.to_string().contains("RigdeRegression") && error.to_string().contains("Ridge"), "{error}");
 }
+
+/// Boxed parameters are cloned by pipelines and ensembles, whatever a user has put into them.
+#[test]
+fn a_parameter_that_json_cannot_hold_is_refused_by_name_at_the_fit() {
+    let (x, _, y) = sample(20, 1);
+    let boxed = registry::AnyRegressor::from(Ridge::params().alpha(f64::NAN));
+    let error = boxed.clone().0.fit_boxed(&x, &y, None).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("alpha"), "{error}");
+}
