@@ -28,13 +28,10 @@ enum Command {
     /// Measure this machine on the workloads that other engines are compared on
     Bench(cli::bench::Bench),
     /// Learn a column of a CSV file from the others
-    #[cfg(feature = "classical")]
     Fit(cli::fit::Fit),
     /// Predict with a saved model
-    #[cfg(feature = "classical")]
     Predict(cli::predict_table::Predict),
     /// Find groups of alike rows in a CSV file
-    #[cfg(feature = "classical")]
     Cluster(cli::cluster::Cluster),
 }
 
@@ -54,11 +51,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Devices { device } => devices(device.as_deref())?,
         Command::Doctor(arguments) => return cli::doctor::run(&arguments),
         Command::Bench(bench) => bench.run()?,
-        #[cfg(feature = "classical")]
         Command::Fit(fit) => cli::fit::run(&fit)?,
-        #[cfg(feature = "classical")]
         Command::Predict(predict) => cli::predict_table::run(&predict)?,
-        #[cfg(feature = "classical")]
         Command::Cluster(cluster) => cli::cluster::run(&cluster)?,
     }
     Ok(ExitCode::SUCCESS)
