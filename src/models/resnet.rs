@@ -1,11 +1,10 @@
 //! Residual networks.
 
-use crate::nn::{BatchNorm2d, Conv2d, Fan, Init, Linear, Module, Params};
-use crate::ops::{Conv2dOptions, Pool2dOptions};
+use super::Classifier;
+use super::layers::{ConvNorm, ConvShape};
+use crate::nn::{Linear, MaxPool2d, Module, Params, Sequential};
+use crate::ops::Pool2dOptions;
 use crate::{Result, Tensor};
-
-/// What goes around a block where it changes the shape: a 1x1 convolution and its batch norm.
-type Downsample = (Conv2d, BatchNorm2d);
 
 /// Which network of the family: how many blocks each stage has, and of which kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +43,9 @@ impl ResNetOptions {
     /// Wide ResNet-50-2.
     pub const WIDE_RESNET50_2: ResNetOptions =
         ResNetOptions { width_per_group: 128, ..ResNetOptions::RESNET50 };
+    /// Wide ResNet-101-2.
+    pub const WIDE_RESNET101_2: ResNetOptions =
+        ResNetOptions { width_per_group: 128, ..ResNetOptions::RESNET101 };
 
     /// The same network with the stem for small images.
     #[must_use]
@@ -52,15 +54,16 @@ impl ResNetOptions {
     }
 }
 
-struct Block {
-    /// Each convolution with its batch norm; all but the last are followed by a ReLU.
-    layers: Vec<(Conv2d, BatchNorm2d)>,
-    downsample: Option<Downsample>,
+/// Two or three convolutions, and a path around them.
+pub(super) struct Block {
+    layers: Sequential,
+    /// What goes around where the block changes the shape.
+    downsample: Option<ConvNorm>,
 }
 
 impl Block {
     /// A block from `inputs` channels to `outputs`, by way of `width` in a bottleneck.
-    fn new(
+    pub fn new(
         params: &Params,
         inputs: usize,
         width: usize,
@@ -68,19 +71,25 @@ impl Block {
         stride: usize,
         bottleneck: bool,
     ) -> Result<Block> {
+        let shape =
+            |inputs, outputs, kernel, stride| ConvShape { stride, ..ConvShape::new(inputs, outputs, kernel) };
         // The stride is at the 3x3 convolution, as in torchvision (version 1.5 of the network).
         let shapes = match bottleneck {
-            true => vec![(inputs, width, 1, 1), (width, width, 3, stride), (width, outputs, 1, 1)],
-            false => vec![(inputs, outputs, 3, stride), (outputs, outputs, 3, 1)],
+            true => {
+                vec![shape(inputs, width, 1, 1), shape(width, width, 3, stride), shape(width, outputs, 1, 1)]
+            }
+            false => vec![shape(inputs, outputs, 3, stride), shape(outputs, outputs, 3, 1)],
         };
-        let layers = (1..).zip(shapes).map(|(index, (from, to, kernel, stride))| {
-            let name = |layer: &str| params / &format!("{layer}{index}");
-            normalised(&name("conv"), &name("bn"), from, to, kernel, stride)
-        });
-        let layers = layers.collect::<Result<_>>()?;
+        let last = shapes.len();
+        let mut layers = Sequential::new();
+        for (index, shape) in (1..).zip(shapes) {
+            let [conv, norm] = ["conv", "bn"].map(|layer| params / format!("{layer}{index}"));
+            let relu = (index < last).then_some(Tensor::relu as _);
+            layers = layers.add(ConvNorm::new(&conv, &norm, shape, relu)?);
+        }
         let around = params / "downsample";
         let downsample = (stride != 1 || inputs != outputs)
-            .then(|| normalised(&(&around / "0"), &(&around / "1"), inputs, outputs, 1, stride))
+            .then(|| ConvNorm::new(&(&around / 0), &(&around / 1), shape(inputs, outputs, 1, stride), None))
             .transpose()?;
         Ok(Block { layers, downsample })
     }
@@ -88,32 +97,9 @@ impl Block {
 
 impl Module for Block {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut y = x.clone();
-        for (index, (convolution, norm)) in self.layers.iter().enumerate() {
-            y = if index == 0 { y } else { y.relu()? };
-            y = norm.forward(&convolution.forward(&y)?)?;
-        }
-        let around = match &self.downsample {
-            Some((convolution, norm)) => norm.forward(&convolution.forward(x)?)?,
-            None => x.clone(),
-        };
-        y.add(&around)?.relu()
+        let around = self.downsample.as_ref().map_or(Ok(x.clone()), |around| around.forward(x))?;
+        self.layers.forward(x)?.add(&around)?.relu()
     }
-}
-
-/// A convolution without bias that keeps the size but for its stride, and its batch norm.
-fn normalised(
-    conv: &Params,
-    norm: &Params,
-    inputs: usize,
-    outputs: usize,
-    kernel: usize,
-    stride: usize,
-) -> Result<(Conv2d, BatchNorm2d)> {
-    let options = Conv2dOptions { stride: [stride; 2], padding: [kernel / 2; 2], ..Conv2dOptions::default() };
-    let convolution = Conv2d::without_bias(conv, inputs, outputs, [kernel; 2], options)?;
-    convolution.weight.init(Init::KaimingNormal { slope: 0.0, fan: Fan::Out })?;
-    Ok((convolution, BatchNorm2d::new(norm, outputs)?))
 }
 
 /// A residual network (He et al. 2015, arXiv:1512.03385) for images `[N, channels, H, W]`, with the
@@ -134,9 +120,7 @@ fn normalised(
 /// # Ok::<(), kiln::Error>(())
 /// ```
 pub struct ResNet {
-    stem: (Conv2d, BatchNorm2d),
-    pool: bool,
-    blocks: Vec<Block>,
+    features: Sequential,
     fc: Linear,
 }
 
@@ -144,40 +128,47 @@ impl ResNet {
     /// Registers the network's parameters under `params`. An error where a path is taken.
     pub fn new(params: &Params, options: ResNetOptions, classes: usize) -> Result<ResNet> {
         let (kernel, stride) = if options.cifar_stem { (3, 1) } else { (7, 2) };
-        let stem = normalised(&(params / "conv1"), &(params / "bn1"), options.channels, 64, kernel, stride)?;
+        let stem = ConvShape { stride, ..ConvShape::new(options.channels, 64, kernel) };
+        let stem = ConvNorm::new(&(params / "conv1"), &(params / "bn1"), stem, Some(Tensor::relu))?;
+        let mut features = Sequential::new().add(stem);
+        if !options.cifar_stem {
+            let pool = Pool2dOptions { stride: [2, 2], padding: [1, 1], ..Pool2dOptions::new(3) };
+            features = features.add(MaxPool2d(pool));
+        }
         let expansion = if options.bottleneck { 4 } else { 1 };
-        let mut blocks = Vec::new();
         let mut inputs = 64;
         for (stage, count) in options.blocks.into_iter().enumerate() {
-            let layer = params / &format!("layer{}", stage + 1);
+            let layer = params / format!("layer{}", stage + 1);
             let (width, outputs) = (options.width_per_group << stage, (64 * expansion) << stage);
             for index in 0..count {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                let path = &layer / &index.to_string();
-                blocks.push(Block::new(&path, inputs, width, outputs, stride, options.bottleneck)?);
+                let path = &layer / index;
+                let block = Block::new(&path, inputs, width, outputs, stride, options.bottleneck)?;
+                features = features.add(block);
                 inputs = outputs;
             }
         }
-        Ok(ResNet {
-            stem,
-            pool: !options.cifar_stem,
-            blocks,
-            fc: Linear::new(&(params / "fc"), inputs, classes)?,
-        })
+        Ok(ResNet { features, fc: Linear::new(params / "fc", inputs, classes)? })
     }
 }
 
 impl Module for ResNet {
     /// Images `[N, channels, H, W]` to logits `[N, classes]`.
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let (convolution, norm) = &self.stem;
-        let mut x = norm.forward(&convolution.forward(images)?)?.relu()?;
-        if self.pool {
-            x = x.max_pool2d(Pool2dOptions { stride: [2, 2], padding: [1, 1], ..Pool2dOptions::new(3) })?;
-        }
-        for block in &self.blocks {
-            x = block.forward(&x)?;
-        }
-        self.fc.forward(&x.mean([2, 3], false)?)
+        self.classify(&self.features(images)?)
+    }
+}
+
+impl Classifier for ResNet {
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        self.features.forward(images)
+    }
+
+    fn classify(&self, features: &Tensor) -> Result<Tensor> {
+        self.fc.forward(&features.mean([2, 3], false)?)
+    }
+
+    fn head(&self) -> &'static str {
+        "fc"
     }
 }

@@ -1,0 +1,60 @@
+//! Kiln's own network for small data sets.
+
+use super::Classifier;
+use super::layers::{ConvNorm, ConvShape};
+use super::resnet::Block;
+use crate::nn::{Linear, Module, Params, Sequential};
+use crate::{Result, Tensor};
+
+/// The smallest images that the network halves at once.
+const LARGE: usize = 48;
+
+/// A small residual network: a 3x3 convolution to 32 channels, then stages of two residual blocks
+/// with 32, 64 and 128 channels, each at half the size of the one before. Images of 48 pixels and
+/// more are halved by the first convolution, and have a fourth stage with 256 channels.
+pub struct Small {
+    features: Sequential,
+    fc: Linear,
+}
+
+impl Small {
+    /// Registers the parameters of a network for images of about `image_size` pixels a side under
+    /// `params`. An error where a path is taken.
+    pub fn new(params: &Params, channels: usize, image_size: usize, classes: usize) -> Result<Small> {
+        let large = image_size >= LARGE;
+        let stem = ConvShape { stride: if large { 2 } else { 1 }, ..ConvShape::new(channels, 32, 3) };
+        let stem = ConvNorm::new(&(params / "conv1"), &(params / "bn1"), stem, Some(Tensor::relu))?;
+        let mut features = Sequential::new().add(stem);
+        let mut inputs = 32;
+        for (stage, outputs) in [32, 64, 128, 256].into_iter().take(if large { 4 } else { 3 }).enumerate() {
+            for index in 0..2 {
+                let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+                let path = params / format!("layer{}", stage + 1) / index;
+                features = features.add(Block::new(&path, inputs, outputs, outputs, stride, false)?);
+                inputs = outputs;
+            }
+        }
+        Ok(Small { features, fc: Linear::new(params / "fc", inputs, classes)? })
+    }
+}
+
+impl Module for Small {
+    /// Images `[N, channels, H, W]` to logits `[N, classes]`.
+    fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        self.classify(&self.features(images)?)
+    }
+}
+
+impl Classifier for Small {
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        self.features.forward(images)
+    }
+
+    fn classify(&self, features: &Tensor) -> Result<Tensor> {
+        self.fc.forward(&features.mean([2, 3], false)?)
+    }
+
+    fn head(&self) -> &'static str {
+        "fc"
+    }
+}
