@@ -21,6 +21,8 @@ pub mod optim;
 #[cfg(feature = "proof")]
 pub mod proof;
 mod tensor;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use dtype::{DType, Element};
 pub use engine::Engine;

@@ -44,7 +44,7 @@ mod params;
 mod persist;
 pub mod pipeline;
 pub mod preprocessing;
-mod random;
+pub(crate) mod random;
 pub mod recommend;
 pub mod registry;
 pub mod reinforcement;

@@ -23,6 +23,28 @@ pub fn normal(rng: &mut Rng) -> f64 {
     }
 }
 
+/// A beta variate, from two gamma variates.
+pub fn beta(rng: &mut Rng, a: f64, b: f64) -> f64 {
+    let (x, y) = (gamma(rng, a), gamma(rng, b));
+    x / (x + y)
+}
+
+/// A gamma variate of a shape above 0 (Marsaglia and Tsang, 2000).
+fn gamma(rng: &mut Rng, shape: f64) -> f64 {
+    if shape < 1.0 {
+        return gamma(rng, shape + 1.0) * (1.0 - rng.f64()).powf(1.0 / shape);
+    }
+    let d = shape - 1.0 / 3.0;
+    let c = 1.0 / (9.0 * d).sqrt();
+    loop {
+        let x = normal(rng);
+        let v = (1.0 + c * x).powi(3);
+        if v > 0.0 && (1.0 - rng.f64()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+            return d * v;
+        }
+    }
+}
+
 /// The numbers below `n` in a random order.
 pub fn permutation(rng: &mut Rng, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
@@ -75,6 +97,19 @@ mod tests {
             |power: i32| values.iter().map(|value| value.powi(power)).sum::<f64>() / values.len() as f64;
         for (power, expected, error) in [(1, 0.0, 0.01), (2, 1.0, 0.015), (3, 0.0, 0.04), (4, 3.0, 0.1)] {
             assert!((moment(power) - expected).abs() < error, "moment {power}: {}", moment(power));
+        }
+    }
+
+    #[test]
+    fn beta_has_its_moments() {
+        let mut rng = stream(3, 0);
+        for (a, b) in [(0.3, 0.3), (1.0, 1.0), (4.0, 2.0), (30.0, 70.0)] {
+            let draws: Vec<f64> = (0..50_000).map(|_| beta(&mut rng, a, b)).collect();
+            let mean = draws.iter().sum::<f64>() / 50_000.0;
+            let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / 50_000.0;
+            assert!((mean - a / (a + b)).abs() < 0.005, "{mean}");
+            let expected = a * b / ((a + b).powi(2) * (a + b + 1.0));
+            assert!((variance / expected - 1.0).abs() < 0.05, "{variance} against {expected}");
         }
     }
 

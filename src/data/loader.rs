@@ -130,10 +130,15 @@ impl DataLoader {
 
     /// Starts epoch number `epoch`.
     pub fn epoch(&self, epoch: u64) -> Epoch {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// As [`epoch`](DataLoader::epoch), without its first `skip` batches, as when a training run goes on.
+    pub fn epoch_from(&self, epoch: u64, skip: usize) -> Epoch {
         let (sender, receiver) = sync_channel(self.prefetch);
         let (loader, spare) = (self.clone(), sender.clone());
         let make = move || {
-            for indices in loader.order(epoch).chunks(loader.batch_size).take(loader.len()) {
+            for indices in loader.order(epoch).chunks(loader.batch_size).take(loader.len()).skip(skip) {
                 let batch = loader.batch(indices);
                 let failed = batch.is_err();
                 // Sending fails when the epoch was dropped: nobody wants the rest.
@@ -146,7 +151,7 @@ impl DataLoader {
             // The channel is empty and holds at least one, so this cannot fail.
             let _ = spare.try_send(Err(no_threads(&error.to_string())));
         }
-        Epoch { receiver, remaining: self.len() }
+        Epoch { receiver, remaining: self.len().saturating_sub(skip) }
     }
 
     fn batch(&self, indices: &[usize]) -> Result<Batch> {

@@ -26,6 +26,28 @@ impl Gradients {
         self.by_id.insert(tensor.id(), gradient);
     }
 
+    /// Adds the gradients of another scalar, so that several small batches make the step of a large one.
+    /// A tensor that only one of the two scalars depends on has the gradient of that one.
+    ///
+    /// ```
+    /// use kiln::{Engine, Tensor};
+    /// let x = Tensor::from_slice(&[1.0f32, 2.0], 2, &Engine::cpu())?.variable()?;
+    /// let mut gradients = x.sum(.., false)?.backward()?;
+    /// gradients.add(&x.square()?.sum(.., false)?.backward()?)?;
+    /// assert_eq!(gradients.get(&x).unwrap().to_vec::<f32>()?, [3.0, 5.0]);
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    pub fn add(&mut self, other: &Gradients) -> Result<()> {
+        for (&id, gradient) in &other.by_id {
+            let sum = match self.by_id.get(&id) {
+                Some(own) => no_grad(|| own.add(gradient))?,
+                None => gradient.clone(),
+            };
+            self.by_id.insert(id, sum);
+        }
+        Ok(())
+    }
+
     /// Computes the loss, its gradients and `others` while nothing that they were computed from has
     /// been replaced, and forgets activations as [`finish`](Gradients::finish) does.
     pub(crate) fn compute(&self, others: Vec<Tensor>) -> Result<()> {

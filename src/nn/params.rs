@@ -160,6 +160,18 @@ impl Params {
         stream(self.registry.seed, &bytes)
     }
 
+    /// How many seeds [`next_seed`](Params::next_seed) has given.
+    #[cfg(feature = "train")]
+    pub(crate) fn draws(&self) -> u64 {
+        self.registry.draws.load(Ordering::Relaxed)
+    }
+
+    /// Goes on as after that many seeds.
+    #[cfg(feature = "train")]
+    pub(crate) fn set_draws(&self, draws: u64) {
+        self.registry.draws.store(draws, Ordering::Relaxed);
+    }
+
     /// The running statistics of the whole model, for an optimiser to compute with its step.
     pub(crate) fn buffers(&self) -> Vec<Tensor> {
         let entries = self.registry.entries.lock().unwrap_or_else(PoisonError::into_inner);

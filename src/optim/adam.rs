@@ -17,11 +17,14 @@ pub struct AdamOptions {
     pub eps: f64,
     /// The pull of every parameter towards 0; 0 unless set, 0.01 for [`AdamOptions::adamw`].
     pub weight_decay: f64,
+    /// Whether AdamW's decay spares parameters of fewer than two dimensions (biases, scales and shifts of
+    /// norms), as is usual in training recipes; false unless set, as in PyTorch.
+    pub spare_vectors: bool,
 }
 
 impl Default for AdamOptions {
     fn default() -> AdamOptions {
-        AdamOptions { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
+        AdamOptions { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, spare_vectors: false }
     }
 }
 
@@ -105,6 +108,7 @@ fn step(state: &mut State, options: &AdamOptions, gradients: Gradients, decay: f
         let (correction1, correction2) = (1.0 - beta1.powi(step), 1.0 - beta2.powi(step));
         let deviation = square.sqrt()?.mul(1.0 / correction2.sqrt())?.add(options.eps)?;
         let change = mean.mul(lr / correction1)?.div(&deviation)?;
+        let kept = if options.spare_vectors && value.rank() < 2 { 1.0 } else { kept };
         let value = if kept == 1.0 { value.sub(&change)? } else { value.mul(kept)?.sub(&change)? };
         Ok((value, vec![mean, square]))
     })

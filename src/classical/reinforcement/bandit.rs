@@ -1,6 +1,6 @@
 //! Choosing among arms of unknown worth.
 
-use crate::classical::random::{normal, stream};
+use crate::classical::random::{beta, stream};
 use crate::{Error, Result};
 use fastrand::Rng;
 
@@ -141,41 +141,4 @@ fn first_highest(values: impl Iterator<Item = f64>) -> usize {
         }
     }
     best.0
-}
-
-/// A beta variate, from two gamma variates.
-fn beta(rng: &mut Rng, a: f64, b: f64) -> f64 {
-    let (x, y) = (gamma(rng, a), gamma(rng, b));
-    x / (x + y)
-}
-
-/// A gamma variate of a shape of at least 1 (Marsaglia and Tsang, 2000).
-fn gamma(rng: &mut Rng, shape: f64) -> f64 {
-    let d = shape - 1.0 / 3.0;
-    let c = 1.0 / (9.0 * d).sqrt();
-    loop {
-        let x = normal(rng);
-        let v = (1.0 + c * x).powi(3);
-        if v > 0.0 && (1.0 - rng.f64()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
-            return d * v;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn beta_has_its_moments() {
-        let mut rng = stream(3, 0);
-        for (a, b) in [(1.0, 1.0), (4.0, 2.0), (30.0, 70.0)] {
-            let draws: Vec<f64> = (0..50_000).map(|_| beta(&mut rng, a, b)).collect();
-            let mean = draws.iter().sum::<f64>() / 50_000.0;
-            let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / 50_000.0;
-            assert!((mean - a / (a + b)).abs() < 0.005, "{mean}");
-            let expected = a * b / ((a + b).powi(2) * (a + b + 1.0));
-            assert!((variance / expected - 1.0).abs() < 0.05, "{variance} against {expected}");
-        }
-    }
 }

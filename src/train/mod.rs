@@ -1,0 +1,15 @@
+//! What surrounds the training of an image classifier: how good it became, and what is written about it.
+
+mod checkpoint;
+mod finder;
+mod mix;
+mod options;
+mod predict;
+mod record;
+mod trainer;
+
+pub use finder::{LearningRateCurve, find_learning_rate};
+pub use options::{LearningRate, TrainOptions};
+pub use predict::{Predictions, predict};
+pub use record::{EpochRecord, read_metrics, write_metrics};
+pub use trainer::{Trainer, Watch};
