@@ -7,9 +7,25 @@ pub(crate) mod grad;
 pub use grad::Gradients;
 
 use crate::{Result, Tensor};
+use std::collections::BTreeMap;
 
 /// Computes several tensors in one go: what they share is computed once.
 pub fn eval<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
     let tensors: Vec<Tensor> = tensors.into_iter().cloned().collect();
     execute::evaluate(&tensors, &|_| false)
+}
+
+/// Everything that `output` is computed from and that has not been computed yet, in the order of
+/// recording, with each node's inputs.
+pub(crate) fn recorded(output: &Tensor) -> Vec<(Tensor, Vec<Tensor>)> {
+    let mut nodes = BTreeMap::new();
+    let mut stack = vec![output.clone()];
+    while let Some(tensor) = stack.pop() {
+        if !nodes.contains_key(&tensor.id()) {
+            let inputs = tensor.inner().state().inputs.clone();
+            stack.extend(inputs.iter().cloned());
+            nodes.insert(tensor.id(), (tensor, inputs));
+        }
+    }
+    nodes.into_values().collect()
 }

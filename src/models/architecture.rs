@@ -1,5 +1,13 @@
 //! Networks by name.
 
+use super::convnext::convnext_tiny;
+use super::densenet::densenet121;
+use super::efficientnet::efficientnet;
+use super::mobilenet::{mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small};
+use super::shufflenet::shufflenet_v2;
+use super::squeezenet::squeezenet;
+use super::vgg::vgg;
+use super::vit::{VitOptions, vit};
 use super::{Classifier, LeNet, ResNet, ResNetOptions, Small};
 use crate::nn::Params;
 use crate::{Error, Result};
@@ -32,6 +40,33 @@ const NETWORKS: &[(&str, Build)] = &[
     ("resnet18-cifar", |p, a| resnet(p, a, ResNetOptions::RESNET18.cifar())),
     ("resnet34-cifar", |p, a| resnet(p, a, ResNetOptions::RESNET34.cifar())),
     ("resnet50-cifar", |p, a| resnet(p, a, ResNetOptions::RESNET50.cifar())),
+    ("vgg11", |p, a| vgg(p, a, [1, 1, 2, 2, 2], false)),
+    ("vgg13", |p, a| vgg(p, a, [2, 2, 2, 2, 2], false)),
+    ("vgg16", |p, a| vgg(p, a, [2, 2, 3, 3, 3], false)),
+    ("vgg19", |p, a| vgg(p, a, [2, 2, 4, 4, 4], false)),
+    ("vgg11_bn", |p, a| vgg(p, a, [1, 1, 2, 2, 2], true)),
+    ("vgg13_bn", |p, a| vgg(p, a, [2, 2, 2, 2, 2], true)),
+    ("vgg16_bn", |p, a| vgg(p, a, [2, 2, 3, 3, 3], true)),
+    ("vgg19_bn", |p, a| vgg(p, a, [2, 2, 4, 4, 4], true)),
+    ("mobilenet_v2", mobilenet_v2),
+    ("mobilenet_v3_large", mobilenet_v3_large),
+    ("mobilenet_v3_small", mobilenet_v3_small),
+    ("efficientnet_b0", |p, a| efficientnet(p, a, 1.0, 1.0, 0.2)),
+    ("efficientnet_b1", |p, a| efficientnet(p, a, 1.0, 1.1, 0.2)),
+    ("efficientnet_b2", |p, a| efficientnet(p, a, 1.1, 1.2, 0.3)),
+    ("efficientnet_b3", |p, a| efficientnet(p, a, 1.2, 1.4, 0.3)),
+    ("efficientnet_b4", |p, a| efficientnet(p, a, 1.4, 1.8, 0.4)),
+    ("densenet121", densenet121),
+    ("squeezenet1_0", |p, a| squeezenet(p, a, false)),
+    ("squeezenet1_1", |p, a| squeezenet(p, a, true)),
+    ("shufflenet_v2_x0_5", |p, a| shufflenet_v2(p, a, [48, 96, 192])),
+    ("shufflenet_v2_x1_0", |p, a| shufflenet_v2(p, a, [116, 232, 464])),
+    ("convnext_tiny", convnext_tiny),
+    ("vit_b_16", |p, a| vit(p, a, VitOptions { patch: 16, width: 768, blocks: 12, heads: 12 })),
+    ("vit-small", |p, a| {
+        let patch = if a.image_size < 48 { 4 } else { 8 };
+        vit(p, a, VitOptions { patch, width: 192, blocks: 6, heads: 3 })
+    }),
 ];
 
 fn resnet(params: &Params, a: &Architecture, options: ResNetOptions) -> Result<Box<dyn Classifier>> {

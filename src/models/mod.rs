@@ -16,16 +16,29 @@
 
 mod architecture;
 mod cnn;
+mod convnext;
+mod densenet;
+mod efficientnet;
+mod inverted_residual;
 mod layers;
 mod lenet;
+mod mobilenet;
+mod pretrained;
 mod resnet;
+mod shufflenet;
 mod small;
+mod squeezenet;
+mod summary;
+mod vgg;
+mod vit;
 
 pub use architecture::{Architecture, names};
 pub use cnn::Cnn;
 pub use lenet::LeNet;
+pub use pretrained::{Head, load_pretrained};
 pub use resnet::{ResNet, ResNetOptions};
 pub use small::Small;
+pub use summary::{Row, summary};
 
 use crate::nn::Module;
 use crate::{Result, Tensor};

@@ -1,7 +1,7 @@
 //! Residual networks.
 
 use super::Classifier;
-use super::layers::{ConvNorm, ConvShape};
+use super::layers::{Activation, ConvNorm, ConvNormOptions, global_mean};
 use crate::nn::{Linear, MaxPool2d, Module, Params, Sequential};
 use crate::ops::Pool2dOptions;
 use crate::{Result, Tensor};
@@ -71,8 +71,10 @@ impl Block {
         stride: usize,
         bottleneck: bool,
     ) -> Result<Block> {
-        let shape =
-            |inputs, outputs, kernel, stride| ConvShape { stride, ..ConvShape::new(inputs, outputs, kernel) };
+        let shape = |inputs, outputs, kernel, stride| ConvNormOptions {
+            stride,
+            ..ConvNormOptions::new(inputs, outputs, kernel)
+        };
         // The stride is at the 3x3 convolution, as in torchvision (version 1.5 of the network).
         let shapes = match bottleneck {
             true => {
@@ -84,12 +86,12 @@ impl Block {
         let mut layers = Sequential::new();
         for (index, shape) in (1..).zip(shapes) {
             let [conv, norm] = ["conv", "bn"].map(|layer| params / format!("{layer}{index}"));
-            let relu = (index < last).then_some(Tensor::relu as _);
-            layers = layers.add(ConvNorm::new(&conv, &norm, shape, relu)?);
+            let activation = (index < last).then_some(Tensor::relu as Activation);
+            layers = layers.add(ConvNorm::new(&conv, &norm, ConvNormOptions { activation, ..shape })?);
         }
         let around = params / "downsample";
         let downsample = (stride != 1 || inputs != outputs)
-            .then(|| ConvNorm::new(&(&around / 0), &(&around / 1), shape(inputs, outputs, 1, stride), None))
+            .then(|| ConvNorm::nested(&around, shape(inputs, outputs, 1, stride)))
             .transpose()?;
         Ok(Block { layers, downsample })
     }
@@ -128,8 +130,10 @@ impl ResNet {
     /// Registers the network's parameters under `params`. An error where a path is taken.
     pub fn new(params: &Params, options: ResNetOptions, classes: usize) -> Result<ResNet> {
         let (kernel, stride) = if options.cifar_stem { (3, 1) } else { (7, 2) };
-        let stem = ConvShape { stride, ..ConvShape::new(options.channels, 64, kernel) };
-        let stem = ConvNorm::new(&(params / "conv1"), &(params / "bn1"), stem, Some(Tensor::relu))?;
+        let activation: Option<Activation> = Some(Tensor::relu);
+        let stem =
+            ConvNormOptions { stride, activation, ..ConvNormOptions::new(options.channels, 64, kernel) };
+        let stem = ConvNorm::new(&(params / "conv1"), &(params / "bn1"), stem)?;
         let mut features = Sequential::new().add(stem);
         if !options.cifar_stem {
             let pool = Pool2dOptions { stride: [2, 2], padding: [1, 1], ..Pool2dOptions::new(3) };
@@ -165,7 +169,7 @@ impl Classifier for ResNet {
     }
 
     fn classify(&self, features: &Tensor) -> Result<Tensor> {
-        self.fc.forward(&features.mean([2, 3], false)?)
+        self.fc.forward(&global_mean(features)?)
     }
 
     fn head(&self) -> &'static str {

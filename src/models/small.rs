@@ -1,7 +1,7 @@
 //! Kiln's own network for small data sets.
 
 use super::Classifier;
-use super::layers::{ConvNorm, ConvShape};
+use super::layers::{ConvNorm, ConvNormOptions, global_mean};
 use super::resnet::Block;
 use crate::nn::{Linear, Module, Params, Sequential};
 use crate::{Result, Tensor};
@@ -22,8 +22,12 @@ impl Small {
     /// `params`. An error where a path is taken.
     pub fn new(params: &Params, channels: usize, image_size: usize, classes: usize) -> Result<Small> {
         let large = image_size >= LARGE;
-        let stem = ConvShape { stride: if large { 2 } else { 1 }, ..ConvShape::new(channels, 32, 3) };
-        let stem = ConvNorm::new(&(params / "conv1"), &(params / "bn1"), stem, Some(Tensor::relu))?;
+        let stem = ConvNormOptions {
+            stride: if large { 2 } else { 1 },
+            activation: Some(Tensor::relu),
+            ..ConvNormOptions::new(channels, 32, 3)
+        };
+        let stem = ConvNorm::new(&(params / "conv1"), &(params / "bn1"), stem)?;
         let mut features = Sequential::new().add(stem);
         let mut inputs = 32;
         for (stage, outputs) in [32, 64, 128, 256].into_iter().take(if large { 4 } else { 3 }).enumerate() {
@@ -51,7 +55,7 @@ impl Classifier for Small {
     }
 
     fn classify(&self, features: &Tensor) -> Result<Tensor> {
-        self.fc.forward(&features.mean([2, 3], false)?)
+        self.fc.forward(&global_mean(features)?)
     }
 
     fn head(&self) -> &'static str {

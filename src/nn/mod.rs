@@ -40,7 +40,7 @@ pub use activation::{
 pub use attention::MultiheadAttention;
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d};
 pub use conv::{Conv1d, Conv2d, ConvTranspose2d};
-pub use dropout::Dropout;
+pub use dropout::{Dropout, StochasticDepth};
 pub use embedding::Embedding;
 pub use init::{Fan, Init};
 pub use linear::Linear;

@@ -197,12 +197,26 @@ impl Params {
     /// [`Error::Keys`] lists everything that is missing, unexpected or of another shape; a tensor
     /// of another kind of numbers is an error too. After an error nothing has changed.
     pub fn load_state_dict(&self, state: &StateDict, path: impl AsRef<Path>) -> Result<()> {
-        let named = self.named();
+        self.load_where(state, path.as_ref(), |_| true)
+    }
+
+    /// As [`load_state_dict`](Params::load_state_dict), of the names that are `wanted`; it does not
+    /// matter whether the state dict has the others.
+    pub(crate) fn load_where(
+        &self,
+        state: &StateDict,
+        path: &Path,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let (named, others): (Vec<_>, Vec<_>) = self.named().into_iter().partition(|(name, _)| wanted(name));
         let expected = named.iter().map(|(name, param)| (name.clone(), param.get().dims().to_vec()));
-        state.check(&path, &expected.collect())?;
+        let found = |name: String| Some((state.tensors.get(&name)?.shape.clone(), name));
+        let others =
+            others.into_iter().filter_map(|(name, _)| found(name)).map(|(shape, name)| (name, shape));
+        state.check(path, &expected.chain(others).collect())?;
         let values = named
             .iter()
-            .map(|(name, param)| from_host(name, &state.tensors[name], &param.get(), path.as_ref()))
+            .map(|(name, param)| from_host(name, &state.tensors[name], &param.get(), path))
             .collect::<Result<Vec<_>>>()?;
         named.iter().zip(values).try_for_each(|((_, param), value)| param.set(value))
     }

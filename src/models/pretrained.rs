@@ -1,0 +1,47 @@
+//! Weights from somewhere else.
+
+use super::Classifier;
+use crate::io::StateDict;
+use crate::nn::Params;
+use crate::{Error, Result};
+use std::path::Path;
+
+/// What became of the head in [`load_pretrained`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Its weights were loaded like all others.
+    Loaded,
+    /// It stayed as it was built: the file's is for another number of classes.
+    Kept {
+        /// The classes of the file's head.
+        file_classes: usize,
+    },
+}
+
+/// Sets the model's weights, which lie below `params`, from a state dict, but those of a head for
+/// another number of classes, which stay as they are. `path` is the file to name in an error.
+///
+/// Old checkpoints do not count the batches of their batch norms (`num_batches_tracked`); such
+/// counters stay as they are too. [`Error::Keys`] lists all else that is missing, unexpected or of
+/// another shape. After an error nothing has changed.
+pub fn load_pretrained(
+    params: &Params,
+    model: &dyn Classifier,
+    state: &StateDict,
+    path: impl AsRef<Path>,
+) -> Result<Head> {
+    let weight = format!("{}.weight", model.head());
+    let classes = |shape: &[usize]| shape.first().copied().unwrap_or(0);
+    let built = params.named().into_iter().find(|(name, _)| *name == weight);
+    let Some((_, built)) = built else {
+        return Err(Error::op("load_pretrained", format!("the model has no parameter {weight:?}")));
+    };
+    let file_classes = state.tensors.get(&weight).map(|tensor| classes(&tensor.shape));
+    let kept = file_classes.filter(|&file| file != classes(built.get().dims()));
+    let head = format!("{}.", model.head());
+    params.load_where(state, path.as_ref(), |name| {
+        !(kept.is_some() && name.starts_with(&head)
+            || name.ends_with(".num_batches_tracked") && !state.tensors.contains_key(name))
+    })?;
+    Ok(kept.map_or(Head::Loaded, |file_classes| Head::Kept { file_classes }))
+}
