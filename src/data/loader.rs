@@ -17,6 +17,11 @@ static WORKERS: LazyLock<Result<rayon::ThreadPool, String>> = LazyLock::new(|| {
     rayon::ThreadPoolBuilder::new().thread_name(name).build().map_err(|error| error.to_string())
 });
 
+/// The threads for reading data.
+pub(super) fn workers() -> Result<&'static rayon::ThreadPool> {
+    WORKERS.as_ref().map_err(|error| no_threads(error))
+}
+
 /// Samples gathered for one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
@@ -139,7 +144,7 @@ impl DataLoader {
         let (loader, spare) = (self.clone(), sender.clone());
         let make = move || {
             for indices in loader.order(epoch).chunks(loader.batch_size).take(loader.len()).skip(skip) {
-                let batch = loader.batch(indices);
+                let batch = loader.batch(indices, epoch);
                 let failed = batch.is_err();
                 // Sending fails when the epoch was dropped: nobody wants the rest.
                 if sender.send(batch).is_err() || failed {
@@ -154,25 +159,27 @@ impl DataLoader {
         Epoch { receiver, remaining: self.len().saturating_sub(skip) }
     }
 
-    fn batch(&self, indices: &[usize]) -> Result<Batch> {
+    fn batch(&self, indices: &[usize], epoch: u64) -> Result<Batch> {
         let size: usize = self.sample_shape.iter().product();
         let mut inputs = vec![0.0; indices.len() * size];
         let fill = || {
             let places = inputs.par_chunks_mut(size).zip(indices);
-            places.map(|(input, &index)| self.sample(index, input)).collect::<Vec<_>>()
+            places.map(|(input, &index)| self.sample(index, epoch, input)).collect::<Vec<_>>()
         };
-        let labels = WORKERS.as_ref().map_err(|error| no_threads(error))?.install(fill);
+        let labels = workers()?.install(fill);
         // Collected in order first, so that of several errors it is always the same one that is told.
         let labels = labels.into_iter().collect::<Result<_>>()?;
         Ok(Batch { inputs, shape: batch_shape(indices.len(), &self.sample_shape), labels })
     }
 
-    fn sample(&self, index: usize, input: &mut [f32]) -> Result<i32> {
+    fn sample(&self, index: usize, epoch: u64, input: &mut [f32]) -> Result<i32> {
         // Nothing of a sample that panicked is used afterwards but the error.
-        catch_unwind(AssertUnwindSafe(|| self.dataset.sample(index, input))).unwrap_or_else(|panic| {
-            let message = format!("reading sample {index} panicked: {}", panic_message(&*panic));
-            Err(Error::op("data loader", message))
-        })
+        catch_unwind(AssertUnwindSafe(|| self.dataset.sample_in(index, epoch, input))).unwrap_or_else(
+            |panic| {
+                let message = format!("reading sample {index} panicked: {}", panic_message(&*panic));
+                Err(Error::op("data loader", message))
+            },
+        )
     }
 }
 
@@ -206,7 +213,7 @@ fn batch_shape(samples: usize, sample_shape: &[usize]) -> Vec<usize> {
 }
 
 /// The finaliser of SplitMix64: a bijection whose every output bit depends on every input bit.
-fn mix(mut x: u64) -> u64 {
+pub(super) fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

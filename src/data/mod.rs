@@ -6,11 +6,19 @@
 mod idx;
 #[cfg(feature = "vision")]
 pub mod image;
+#[cfg(feature = "train")]
+mod images;
 mod loader;
 mod memory;
 mod mnist;
 
+#[cfg(feature = "vision")]
+pub use ::image::RgbImage;
 pub use idx::IdxArray;
+#[cfg(feature = "vision")]
+pub use image::{decode_bytes, decode_file};
+#[cfg(feature = "train")]
+pub use images::{ImageSet, Images, Opened, Preprocessing, Skipped, Typical};
 pub use loader::{Batch, DataLoader, Epoch};
 pub use memory::{InMemory, Samples};
 pub use mnist::{Mnist, Split};
@@ -38,6 +46,14 @@ pub trait Dataset: Send + Sync {
     /// is not below [`len`](Dataset::len), `input` has not as many elements as a sample, or the
     /// sample cannot be read.
     fn sample(&self, index: usize, input: &mut [f32]) -> Result<i32>;
+
+    /// Like [`sample`](Dataset::sample), in epoch number `epoch` of a training run. A data set that
+    /// augments draws another variant of the sample each epoch, from its seed, the index and the
+    /// epoch alone; for all others this is `sample`. [`DataLoader`] reads samples by it.
+    fn sample_in(&self, index: usize, epoch: u64, input: &mut [f32]) -> Result<i32> {
+        let _ = epoch;
+        self.sample(index, input)
+    }
 }
 
 /// The first samples of another data set.
@@ -71,6 +87,11 @@ impl Dataset for Subset {
     fn sample(&self, index: usize, input: &mut [f32]) -> Result<i32> {
         check_index(index, self.len)?;
         self.dataset.sample(index, input)
+    }
+
+    fn sample_in(&self, index: usize, epoch: u64, input: &mut [f32]) -> Result<i32> {
+        check_index(index, self.len)?;
+        self.dataset.sample_in(index, epoch, input)
     }
 }
 
