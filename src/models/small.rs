@@ -9,9 +9,9 @@ use crate::{Result, Tensor};
 /// The smallest images that the network halves at once.
 const LARGE: usize = 48;
 
-/// A small residual network: a 3x3 convolution to 32 channels, then stages of two residual blocks
-/// with 32, 64 and 128 channels, each at half the size of the one before. Images of 48 pixels and
-/// more are halved by the first convolution, and have a fourth stage with 256 channels.
+/// A small residual network: a 3x3 convolution to 32 channels, then residual blocks of two 3x3
+/// convolutions with 64 and 128 channels that halve the size each. For images of 48 pixels and more the
+/// first convolution halves it too, a block with 32 channels follows it, and one with 256 is the last.
 pub struct Small {
     features: Sequential,
     fc: Linear,
@@ -30,13 +30,12 @@ impl Small {
         let stem = ConvNorm::new(&(params / "conv1"), &(params / "bn1"), stem)?;
         let mut features = Sequential::new().add(stem);
         let mut inputs = 32;
-        for (stage, outputs) in [32, 64, 128, 256].into_iter().take(if large { 4 } else { 3 }).enumerate() {
-            for index in 0..2 {
-                let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                let path = params / format!("layer{}", stage + 1) / index;
-                features = features.add(Block::new(&path, inputs, outputs, outputs, stride, false)?);
-                inputs = outputs;
-            }
+        let stages: &[usize] = if large { &[32, 64, 128, 256] } else { &[64, 128] };
+        for (stage, &outputs) in (1..).zip(stages) {
+            let stride = outputs / inputs;
+            let path = params / format!("layer{stage}") / 0;
+            features = features.add(Block::new(&path, inputs, outputs, outputs, stride, false)?);
+            inputs = outputs;
         }
         Ok(Small { features, fc: Linear::new(params / "fc", inputs, classes)? })
     }
