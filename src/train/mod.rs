@@ -1,6 +1,7 @@
 //! What surrounds the training of an image classifier: how good it became, and what is written about it.
 
 mod checkpoint;
+mod evaluation;
 mod finder;
 mod mix;
 mod options;
@@ -8,6 +9,7 @@ mod predict;
 mod record;
 mod trainer;
 
+pub use evaluation::{Calibration, CalibrationBin, ClassResult, ConfusedPair, Evaluation, Mistake, TopK};
 pub use finder::{LearningRateCurve, find_learning_rate};
 pub use options::{LearningRate, TrainOptions};
 pub use predict::{Predictions, predict};

@@ -17,6 +17,7 @@ pub use clustering::*;
 pub use confusion::{Average, ClassScores, ConfusionMatrix};
 pub use curves::*;
 pub use labels::*;
+pub(crate) use probabilities::calibration_bins;
 pub use probabilities::*;
 pub use ranking::*;
 pub use regression::*;

@@ -162,10 +162,17 @@ pub fn calibration_curve(
         Bins::Uniform => inner.collect(),
         Bins::Quantile => inner.map(quantile).collect(),
     };
-    let mut sums = vec![[0.0; 3]; n_bins];
-    for (&truth, &p) in truth.iter().zip(&probability) {
-        let sum = &mut sums[edges.partition_point(|&edge| edge < p)];
-        *sum = [sum[0] + f64::from(u8::from(truth)), sum[1] + p, sum[2] + 1.0];
+    let bins = calibration_bins(&truth, &probability, &edges);
+    Ok(bins.iter().filter(|bin| bin[2] > 0.0).map(|bin| (bin[0] / bin[2], bin[1] / bin[2])).unzip())
+}
+
+/// Positive samples, the sum of probabilities and all samples of each bin; `edges` are those between bins,
+/// ascending, and belong to the lower one.
+pub(crate) fn calibration_bins(truth: &[bool], probability: &[f64], edges: &[f64]) -> Vec<[f64; 3]> {
+    let mut bins = vec![[0.0; 3]; edges.len() + 1];
+    for (&truth, &p) in truth.iter().zip(probability) {
+        let bin = &mut bins[edges.partition_point(|&edge| edge < p)];
+        *bin = [bin[0] + f64::from(u8::from(truth)), bin[1] + p, bin[2] + 1.0];
     }
-    Ok(sums.iter().filter(|sum| sum[2] > 0.0).map(|sum| (sum[0] / sum[2], sum[1] / sum[2])).unzip())
+    bins
 }
