@@ -2,6 +2,7 @@
 
 use crate::fixtures::{assert_close, labels, matrix, numbers, parse};
 use kiln::Result;
+use kiln::classical::Matrix;
 use kiln::classical::prelude::*;
 use kiln::classical::preprocessing::LabelEncoder;
 use kiln::classical::registry;
@@ -78,6 +79,21 @@ fn power_transforms_have_an_inverse() -> Result<()> {
     let back = model.inverse_transform(&model.transform(&positive)?)?;
     assert!((&back - &positive).iter().all(|difference| difference.abs() < 1e-10), "{back}");
     assert!(PowerTransformer::params().method(PowerMethod::BoxCox).fit(&x).is_err());
+    Ok(())
+}
+
+#[test]
+fn rows_are_found_in_column_major_matrices() -> Result<()> {
+    let x = ndarray::Array2::from_shape_fn((300, 2), |(row, column)| (row * (3 + column) % 17) as f64);
+    let turned = Matrix::Dense(x.t().as_standard_layout().into_owned().reversed_axes().into());
+    let models: [&dyn Transformer; 3] = [
+        &StandardScaler::params().fit(&x)?,
+        &PolynomialFeatures::params().fit(&x)?,
+        &KNNImputer::params().fit(&x)?,
+    ];
+    for model in models {
+        assert_eq!(model.transform_rows(&turned)?.dense(), model.transform(&x)?, "{}", model.name());
+    }
     Ok(())
 }
 

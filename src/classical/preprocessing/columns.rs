@@ -2,7 +2,7 @@
 
 use crate::classical::data::{Accepts, Matrix, Training};
 use crate::{Error, Result};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayViewMut1, Axis};
 use rayon::prelude::*;
 
 /// NaN is a missing value.
@@ -21,7 +21,7 @@ pub(super) fn map_columns(
     change: impl Fn(usize, f64) -> f64 + Sync,
 ) -> Result<Matrix<'static>> {
     let mut out = x.dense().into_owned();
-    each_row(&mut out, |_, row| {
+    each_row(&mut out, |_, mut row| {
         for (column, value) in row.iter_mut().enumerate() {
             *value = change(column, *value);
         }
@@ -30,12 +30,10 @@ pub(super) fn map_columns(
 }
 
 /// Works on the rows of a matrix on all cores.
-pub(super) fn each_row(x: &mut Array2<f64>, work: impl Fn(usize, &mut [f64]) + Sync) {
-    let columns = x.ncols().max(1);
-    // Every matrix that comes here was made in row-major order.
-    let Some(values) = x.as_slice_mut() else { unreachable!("a matrix that is not in row-major order") };
-    values.par_chunks_mut(BLOCK * columns).enumerate().for_each(|(block, values)| {
-        for (row, values) in values.chunks_mut(columns).enumerate() {
+pub(super) fn each_row(x: &mut Array2<f64>, work: impl Fn(usize, ArrayViewMut1<'_, f64>) + Sync) {
+    let blocks: Vec<_> = x.axis_chunks_iter_mut(Axis(0), BLOCK).collect();
+    blocks.into_par_iter().enumerate().for_each(|(block, mut rows)| {
+        for (row, values) in rows.rows_mut().into_iter().enumerate() {
             work(block * BLOCK + row, values);
         }
     });

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::classical::data::{Accepts, Matrix, Training};
 use crate::classical::estimator::{FitTransformer, Parameters, Target, Transformer};
 use crate::classical::params::{model, params};
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array2, ArrayView1, ArrayViewMut1};
 use serde::{Deserialize, Serialize};
 
 /// How much each neighbour counts.
@@ -64,19 +64,19 @@ impl FitTransformer for KNNImputerParams {
 }
 
 /// The squared distance over the columns that both rows have, `None` if there is none.
-fn squared_distance(a: &[f64], b: ArrayView1<'_, f64>) -> Option<f64> {
+fn squared_distance(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> Option<f64> {
     let differences = a.iter().zip(b).map(|(a, b)| a - b).filter(|difference| !difference.is_nan());
     let (sum, shared) = differences.fold((0.0, 0), |(sum, shared), d| (sum + d * d, shared + 1));
     (shared > 0).then(|| sum * a.len() as f64 / f64::from(shared))
 }
 
 impl KNNImputer {
-    fn fill(&self, row: &mut [f64]) {
+    fn fill(&self, mut row: ArrayViewMut1<'_, f64>) {
         if !row.iter().any(|value| value.is_nan()) {
             return;
         }
         let mut near: Vec<(f64, usize)> = (0..self.rows.nrows())
-            .filter_map(|other| Some((squared_distance(row, self.rows.row(other))?, other)))
+            .filter_map(|other| Some((squared_distance(row.view(), self.rows.row(other))?, other)))
             .collect();
         near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         for (column, value) in row.iter_mut().enumerate().filter(|(_, value)| value.is_nan()) {

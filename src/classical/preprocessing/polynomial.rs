@@ -74,7 +74,7 @@ impl Transformer for PolynomialFeatures {
     fn transform_rows(&self, x: &Matrix<'_>) -> Result<Matrix<'static>> {
         let x = x.dense();
         let mut out = Array2::zeros((x.nrows(), self.terms.len()));
-        each_row(&mut out, |row, out| {
+        each_row(&mut out, |row, mut out| {
             let row = x.row(row);
             for (value, term) in out.iter_mut().zip(&self.terms) {
                 *value = term.iter().map(|&column| row[column]).product();

@@ -2,7 +2,7 @@
 
 use super::binning::{Binned, Bins};
 use super::histogram::{FeatureSums, fill, subtract};
-use super::split::{Feature, Left, Limits, Monotonic, Split, Totals};
+use super::split::{Feature, Limits, Monotonic, Split, Totals, contains};
 use crate::classical::random;
 use crate::classical::tree::Tree;
 use crate::classical::tree::structure::Rule;
@@ -87,18 +87,20 @@ pub(super) fn grow<const N: usize>(
     let mut open = vec![grower.root()];
     let mut closed = Vec::new();
     loop {
-        let gain = |node: &Node<N>| node.split.map_or(f64::NEG_INFINITY, |split| split.gain);
         // Of equal gains the node that came first.
-        let mut best: Option<usize> = None;
+        let mut best: Option<(usize, Split)> = None;
         for (index, node) in open.iter().enumerate() {
-            if node.split.is_some() && best.is_none_or(|best| gain(node) > gain(&open[best])) {
-                best = Some(index);
+            if let Some(split) = node.split
+                && best.is_none_or(|(_, best)| split.gain > best.gain)
+            {
+                best = Some((index, split));
             }
         }
-        let Some(best) = best.filter(|_| open.len() + closed.len() < growth.max_leaf_nodes) else { break };
-        let node = open.remove(best);
+        let room = open.len() + closed.len() < growth.max_leaf_nodes;
+        let Some((index, split)) = best.filter(|_| room) else { break };
+        let node = open.remove(index);
         let last = open.len() + closed.len() + 2 >= growth.max_leaf_nodes;
-        for child in grower.split(node, last) {
+        for child in grower.split(node, split, last) {
             if child.split.is_some() {
                 open.push(child);
             } else {
@@ -154,8 +156,7 @@ impl<const N: usize> Grower<'_, N> {
     }
 
     /// Makes the split of a node, and finds those of its children unless they are the last leaves.
-    fn split(&mut self, mut node: Node<N>, last: bool) -> [Node<N>; 2] {
-        let Some(mut split) = node.split else { unreachable!("only nodes with a split are split") };
+    fn split(&mut self, mut node: Node<N>, mut split: Split, last: bool) -> [Node<N>; 2] {
         let middle = self.partition(node.leaf.rows.clone(), &split);
         let (left, right) = (node.leaf.rows.start..middle, middle..node.leaf.rows.end);
         if !self.binned.has_missing[split.feature] {
@@ -306,23 +307,21 @@ impl<const N: usize> Grower<'_, N> {
     }
 
     fn rule(&self, split: &Split) -> Rule {
-        match (&self.binned.features[split.feature], split.left_bins) {
-            (Bins::Numbers(thresholds), Left::UpTo(bin)) => {
+        match &self.binned.features[split.feature] {
+            Bins::Numbers(thresholds) => {
+                let left: u32 = split.left_bins.iter().map(|word| word.count_ones()).sum();
                 // Past the last threshold only missing values go right.
-                Rule::Threshold(thresholds.get(usize::from(bin)).copied().unwrap_or(f64::INFINITY))
+                Rule::Threshold(thresholds.get(left as usize - 1).copied().unwrap_or(f64::INFINITY))
             }
-            (Bins::Categories(codes), Left::Set(bins)) => {
+            Bins::Categories(codes) => {
                 // Categories that were not seen go where missing values go.
                 let mut set = if split.missing_left { [u64::MAX; 4] } else { [0; 4] };
                 for (bin, &code) in codes.iter().enumerate() {
                     let (word, bit) = (usize::from(code) / 64, code % 64);
-                    let left = bins[bin / 64] >> (bin % 64) & 1;
+                    let left = u64::from(contains(&split.left_bins, bin));
                     set[word] = set[word] & !(1 << bit) | left << bit;
                 }
                 Rule::Categories(set)
-            }
-            (Bins::Numbers(_), Left::Set(_)) | (Bins::Categories(_), Left::UpTo(_)) => {
-                unreachable!("numbers are split by threshold, categories by set")
             }
         }
     }

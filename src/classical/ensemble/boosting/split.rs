@@ -69,20 +69,28 @@ impl Totals {
     }
 }
 
-/// Which bins go left.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Left {
-    /// Those up to this one.
-    UpTo(u8),
-    /// Those in this set.
-    Set([u64; 4]),
+/// A bit for each bin.
+pub(super) type BinSet = [u64; 4];
+
+/// The bins up to this one.
+fn up_to(bin: usize) -> BinSet {
+    std::array::from_fn(|word| {
+        let bins = (bin + 1).saturating_sub(64 * word).min(64);
+        u64::MAX.checked_shr(64 - bins as u32).unwrap_or(0)
+    })
+}
+
+/// Whether a bin is in a set.
+pub(super) fn contains(set: &BinSet, bin: usize) -> bool {
+    set[bin / 64] >> (bin % 64) & 1 == 1
 }
 
 /// A split that was found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Split {
     pub feature: usize,
-    pub left_bins: Left,
+    /// The first bins of numbers, any of categories.
+    pub left_bins: BinSet,
     pub missing_left: bool,
     pub gain: f64,
     pub left: Totals,
@@ -93,10 +101,10 @@ impl Split {
     /// Whether a bin goes left; `missing` is the bin of missing values.
     #[inline(always)]
     pub fn goes_left(&self, bin: u8, missing: usize) -> bool {
-        match self.left_bins {
-            _ if usize::from(bin) == missing => self.missing_left,
-            Left::UpTo(last) => bin <= last,
-            Left::Set(set) => set[usize::from(bin) / 64] >> (bin % 64) & 1 == 1,
+        if usize::from(bin) == missing {
+            self.missing_left
+        } else {
+            contains(&self.left_bins, usize::from(bin))
         }
     }
 }
@@ -124,7 +132,7 @@ impl Best {
         (left, right): (Totals, Totals),
         limits: &Limits,
         monotonic: Monotonic,
-        make: impl FnOnce() -> (usize, Left, bool),
+        make: impl FnOnce() -> (usize, BinSet, bool),
     ) {
         let (left_value, right_value) = (left.value(limits), right.value(limits));
         let forbidden = match monotonic {
@@ -173,7 +181,7 @@ impl<const N: usize> Feature<'_, N> {
             if right.too_small(limits) {
                 break;
             }
-            best.offer((left, right), limits, self.monotonic, || (self.index, Left::UpTo(bin as u8), false));
+            best.offer((left, right), limits, self.monotonic, || (self.index, up_to(bin), false));
         }
     }
 
@@ -189,9 +197,7 @@ impl<const N: usize> Feature<'_, N> {
             if left.too_small(limits) {
                 break;
             }
-            best.offer((left, right), limits, self.monotonic, || {
-                (self.index, Left::UpTo(bin as u8 - 1), true)
-            });
+            best.offer((left, right), limits, self.monotonic, || (self.index, up_to(bin - 1), true));
         }
     }
 
@@ -219,10 +225,8 @@ impl<const N: usize> Feature<'_, N> {
                 if right.too_small(limits) {
                     break;
                 }
-                let missing_left = self.has_missing && set[missing / 64] >> (missing % 64) & 1 == 1;
-                best.offer((left, right), limits, Monotonic::None, || {
-                    (self.index, Left::Set(set), missing_left)
-                });
+                let missing_left = self.has_missing && contains(&set, missing);
+                best.offer((left, right), limits, Monotonic::None, || (self.index, set, missing_left));
             }
         }
     }
