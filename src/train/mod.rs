@@ -1,17 +1,21 @@
 //! What surrounds the training of an image classifier: how good it became, and what is written about it.
 
 mod checkpoint;
+mod classifier;
 mod evaluation;
 mod finder;
 mod mix;
 mod options;
 mod predict;
+mod quantize;
 mod record;
 mod trainer;
 
+pub use classifier::ImageClassifier;
 pub use evaluation::{Calibration, CalibrationBin, ClassResult, ConfusedPair, Evaluation, Mistake, TopK};
 pub use finder::{LearningRateCurve, find_learning_rate};
 pub use options::{LearningRate, TrainOptions};
 pub use predict::{Predictions, predict};
+pub use quantize::Precision;
 pub use record::{EpochRecord, read_metrics, write_metrics};
 pub use trainer::{Trainer, Watch};

@@ -1,7 +1,8 @@
-//! What is written about a training run: evaluation, figures, reports.
+//! Training runs, and what is written about them: evaluation, figures, reports.
 
 mod evaluation;
 mod record;
+mod trainer;
 
 use kiln::{Error, Result};
 use std::fs;
