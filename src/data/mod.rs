@@ -18,7 +18,10 @@ pub use idx::IdxArray;
 #[cfg(feature = "vision")]
 pub use image::{decode_bytes, decode_file};
 #[cfg(feature = "train")]
-pub use images::{ImageSet, Images, Opened, Preprocessing, Skipped, Typical};
+pub use images::{
+    Augment, Augmentation, ImageSet, Images, Opened, Operation, Preprocessing, RandAugment, RandomCrop,
+    RandomErasing, Skipped, Typical,
+};
 pub use loader::{Batch, DataLoader, Epoch};
 pub use memory::{InMemory, Samples};
 pub use mnist::{Mnist, Split};

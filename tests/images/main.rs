@@ -2,6 +2,7 @@
 
 mod folders;
 mod preprocessing;
+mod records;
 
 use image::{ImageFormat, Rgb, RgbImage};
 use kiln::{Error, Result};

@@ -4,6 +4,8 @@ mod model;
 mod read;
 
 pub use model::{Estimator, TableModel, TablePredictions, preprocessing};
+#[cfg(feature = "train")]
+pub(crate) use read::separator;
 pub use read::{Column, Table, Values};
 
 use crate::{Error, Result};

@@ -67,11 +67,7 @@ impl Table {
     pub fn parse(text: &[u8], source: impl AsRef<Path>) -> Result<Table> {
         let source = source.as_ref();
         let failed = |error: csv::Error| Error::file(source, error.to_string());
-        let header = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let count = |separator: u8| header.iter().filter(|&&byte| byte == separator).count();
-        let separator =
-            [b'\t', b';', b','].into_iter().max_by_key(|&separator| count(separator)).unwrap_or(b',');
-        let mut reader = ReaderBuilder::new().delimiter(separator).trim(Trim::All).from_reader(text);
+        let mut reader = ReaderBuilder::new().delimiter(separator(text)).trim(Trim::All).from_reader(text);
         let names: Vec<String> = reader.headers().map_err(failed)?.iter().map(str::to_owned).collect();
         let mut seen = HashSet::new();
         if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
@@ -216,6 +212,13 @@ impl Table {
     pub(super) fn error(&self, row: usize, column: &str, message: String) -> Error {
         Error::file(&self.source, format!("line {}, column {column:?}: {message}", self.lines[row]))
     }
+}
+
+/// What separates the fields of a CSV text: the most frequent candidate of its first line.
+pub(crate) fn separator(text: &[u8]) -> u8 {
+    let header = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let count = |separator: u8| header.iter().filter(|&&byte| byte == separator).count();
+    [b'\t', b';', b','].into_iter().max_by_key(|&separator| count(separator)).unwrap_or(b',')
 }
 
 fn missing(text: &str) -> bool {

@@ -112,7 +112,7 @@ fn examine(source: &Source, records: &[Records], whole: bool) -> Result<Facts> {
 }
 
 /// What is wrong, without the path.
-fn reason(error: Error) -> String {
+pub(super) fn reason(error: Error) -> String {
     match error {
         Error::File { message, .. } => message,
         Error::Io { source, .. } => source.to_string(),

@@ -109,7 +109,7 @@ pub(super) fn shown(path: &Path) -> String {
     path.to_string_lossy().chars().map(printable).collect()
 }
 
-fn printable(character: char) -> String {
+pub(super) fn printable(character: char) -> String {
     if character.is_control() { character.escape_default().to_string() } else { character.into() }
 }
 

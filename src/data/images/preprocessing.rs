@@ -1,6 +1,7 @@
 //! How an image becomes a network's input.
 
 use super::ImageSet;
+use super::warp::Pixels;
 use crate::data::loader::workers;
 use crate::{Error, Result};
 use image::imageops::{self, FilterType};
@@ -41,7 +42,7 @@ impl Preprocessing {
         plain.check()?;
         let indices: Vec<usize> = set.spread(MEASURED).collect();
         let measure = |&index: &usize| -> Result<Vec<[f64; 2]>> {
-            let pixels = plain.fit(&set.decode(index)?, size as u32, size as u32);
+            let pixels = plain.fit(&set.decode(index)?).bytes;
             let channel = |channel| {
                 let values =
                     pixels.iter().skip(channel).step_by(channels).map(|&byte| f64::from(byte) / 255.0);
@@ -76,8 +77,7 @@ impl Preprocessing {
     /// An error where the fields do not fit each other, or `input` has not as many elements.
     pub fn apply(&self, image: &RgbImage, input: &mut [f32]) -> Result<()> {
         self.check()?;
-        let pixels = self.fit(image, self.size as u32, self.size as u32);
-        self.normalize(&pixels, input)
+        self.write(&self.fit(image), input)
     }
 
     /// An error where the fields cannot be used: they may come from a file.
@@ -102,31 +102,51 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// The image resized, row-major, the channels of a pixel beside each other.
-    pub(super) fn fit(&self, image: &RgbImage, width: u32, height: u32) -> Vec<u8> {
+    /// The image at the size of the input.
+    pub(super) fn fit(&self, image: &RgbImage) -> Pixels {
+        self.resize(image, self.size as u32, self.size as u32)
+    }
+
+    /// The image with sides of at most 1.25 times the input's: enough to draw variants from.
+    pub(super) fn reduced(&self, image: &RgbImage) -> Pixels {
+        let most = (self.size * 5).div_ceil(4) as u32;
+        self.resize(image, image.width().min(most), image.height().min(most))
+    }
+
+    fn resize(&self, image: &RgbImage, width: u32, height: u32) -> Pixels {
         let same = image.dimensions() == (width, height);
         let image =
             if same { image.clone() } else { imageops::resize(image, width, height, FilterType::Triangle) };
-        if self.channels == 1 {
-            DynamicImage::ImageRgb8(image).into_luma8().into_raw()
-        } else {
-            image.into_raw()
-        }
+        let grey = |image| DynamicImage::ImageRgb8(image).into_luma8().into_raw();
+        let bytes = if self.channels == 1 { grey(image) } else { image.into_raw() };
+        Pixels { width: width as usize, height: height as usize, bytes }
     }
 
-    /// Bytes of pixels of the right size to normalised planes.
-    pub(super) fn normalize(&self, pixels: &[u8], input: &mut [f32]) -> Result<()> {
-        if input.len() != self.elements() {
-            let message = format!("room for {} elements, an image has {}", input.len(), self.elements());
-            return Err(Error::op("preprocessing", message));
+    /// Writes the input that pixels at its size become.
+    pub(super) fn write(&self, pixels: &Pixels, input: &mut [f32]) -> Result<()> {
+        self.check_room(input)?;
+        for (channel, plane) in input.chunks_exact_mut(self.size * self.size).enumerate() {
+            let bytes = pixels.bytes.iter().skip(channel).step_by(self.channels);
+            plane.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = f32::from(byte) / 255.0);
         }
-        let planes = input.chunks_exact_mut(self.size * self.size).enumerate();
-        for ((channel, plane), (mean, std)) in planes.zip(self.mean.iter().zip(&self.std)) {
-            let bytes = pixels.iter().skip(channel).step_by(self.channels);
-            for (value, &byte) in plane.iter_mut().zip(bytes) {
-                *value = (f32::from(byte) / 255.0 - mean) / std;
-            }
-        }
+        self.normalize(input);
         Ok(())
+    }
+
+    /// An error where `input` is not as long as an input.
+    pub(super) fn check_room(&self, input: &[f32]) -> Result<()> {
+        if input.len() == self.elements() {
+            return Ok(());
+        }
+        let message = format!("room for {} elements, an image has {}", input.len(), self.elements());
+        Err(Error::op("preprocessing", message))
+    }
+
+    /// Planes of values in 0..=1 to normalised ones.
+    pub(super) fn normalize(&self, input: &mut [f32]) {
+        let planes = input.chunks_exact_mut(self.size * self.size);
+        for (plane, (mean, std)) in planes.zip(self.mean.iter().zip(&self.std)) {
+            plane.iter_mut().for_each(|value| *value = (*value - mean) / std);
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Images with labels.
 
 use super::check;
-use super::folder;
 use super::listing::{Records, Source};
+use super::{folder, records};
 use crate::data::check_index;
 use crate::data::loader::mix;
 use crate::{Error, Result};
@@ -74,7 +74,14 @@ impl ImageSet {
     /// Opens what is at `path`, told by its content:
     ///
     /// - a folder with a folder of images for each class, at any depth below;
-    /// - a folder with `train` and one of `val`, `valid`, `validation`, `test`, each so.
+    /// - a folder with `train` and one of `val`, `valid`, `validation`, `test`, each so;
+    /// - a folder of IDX files, plain or gzip-compressed, named as MNIST's are, or the file of images
+    ///   of such a set;
+    /// - a folder of the binary files of CIFAR-10 (`data_batch_*.bin`, `test_batch.bin`, names of
+    ///   classes in `batches.meta.txt`) or CIFAR-100 (`train.bin`, `test.bin`,
+    ///   `fine_label_names.txt`), or one of these files;
+    /// - a CSV file of path, label and perhaps part (`train`, `validation`, `test`), in this order or
+    ///   with a header line; paths are relative to the file.
     ///
     /// Every file is looked at. What cannot be used is in [`skipped`](ImageSet::skipped), what is
     /// odd in [`warnings`](ImageSet::warnings), both of the set `train`. Up to 64 MiB of files are
@@ -85,7 +92,14 @@ impl ImageSet {
     /// An error where nothing is there, nothing useful is left, or there is only one class.
     pub fn open(path: impl AsRef<Path>) -> Result<Opened> {
         let path = path.as_ref();
-        check::check(folder::list(path)?, path)
+        let found = if path.is_file() {
+            records::list_file(path)?
+        } else if let Some(found) = records::list_folder(path)? {
+            found
+        } else {
+            folder::list(path)?
+        };
+        check::check(found, path)
     }
 
     /// Number of images.
