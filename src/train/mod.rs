@@ -9,6 +9,7 @@ mod options;
 mod predict;
 mod quantize;
 mod record;
+mod tensorboard;
 mod trainer;
 
 pub use classifier::ImageClassifier;
@@ -18,4 +19,5 @@ pub use options::{LearningRate, TrainOptions};
 pub use predict::{Predictions, predict};
 pub use quantize::Precision;
 pub use record::{EpochRecord, read_metrics, write_metrics};
+pub use tensorboard::EventWriter;
 pub use trainer::{Trainer, Watch};

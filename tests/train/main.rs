@@ -2,6 +2,7 @@
 
 mod evaluation;
 mod record;
+mod tensorboard;
 mod trainer;
 
 use kiln::{Error, Result};
