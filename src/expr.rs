@@ -2,7 +2,7 @@
 //! that run as one kernel.
 
 use crate::layout::MAX_RANK;
-use crate::{DType, Layout, Result, Shape, Spec, Tensor};
+use crate::{DType, Error, Layout, Result, Shape, Spec, Tensor};
 use std::fmt;
 
 /// A vectorised loop over a block: reads `n` words of each argument, writes `n` words.
@@ -67,6 +67,35 @@ impl Row {
             DType::I32 => self.int,
             DType::Bool => self.bool,
         }
+    }
+
+    /// The output for inputs of these dtypes and of one shape, or an error that names them.
+    pub(crate) fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let refuse = |message: String| Err(Error::op(self.name, message));
+        let arity = self.rule.arity();
+        if !(1..=3).contains(&arity) {
+            return refuse(format!("a row takes 1 to 3 tensors, not {arity}"));
+        }
+        if inputs.len() != arity {
+            return refuse(format!("takes {arity} tensors, not {}", inputs.len()));
+        }
+        if inputs.iter().any(|input| input.shape() != inputs[0].shape()) {
+            let shapes: Vec<_> = inputs.iter().map(|input| input.shape()).collect();
+            return refuse(format!("shapes {shapes:?} differ"));
+        }
+        let data = if self.rule == Rule::Select { &inputs[1..] } else { inputs };
+        let from = data[0].dtype;
+        let condition = self.rule != Rule::Select || inputs[0].dtype == DType::Bool;
+        if !condition || data.iter().any(|input| input.dtype != from) || self.kernel(from).is_none() {
+            let dtypes: Vec<_> = inputs.iter().map(|input| input.dtype.to_string()).collect();
+            return refuse(format!("is not defined for {}", dtypes.join(" and ")));
+        }
+        let dtype = match self.rule {
+            Rule::Map(_) | Rule::Select => from,
+            Rule::Test(_) => DType::Bool,
+            Rule::Cast(dtype) => dtype,
+        };
+        Ok(Spec::new(dtype, *inputs[0].shape()))
     }
 }
 
@@ -243,20 +272,18 @@ impl Loops {
             if size == 1 {
                 continue;
             }
-            let merges = !dims.is_empty()
-                && operands
-                    .iter()
-                    .zip(&strides)
-                    .all(|(o, s): (_, &Vec<isize>)| s.last() == Some(&(o.strides()[axis] * size as isize)));
-            if merges {
-                *dims.last_mut().expect("dims is not empty") *= size;
-            } else {
-                dims.push(size);
+            let merges = operands
+                .iter()
+                .zip(&strides)
+                .all(|(o, s): (_, &Vec<isize>)| s.last() == Some(&(o.strides()[axis] * size as isize)));
+            match dims.last_mut() {
+                Some(last) if merges => {
+                    *last *= size;
+                    strides.iter_mut().for_each(|strides| strides.truncate(dims.len() - 1));
+                }
+                _ => dims.push(size),
             }
             for (operand, strides) in operands.iter().zip(&mut strides) {
-                if merges {
-                    strides.pop();
-                }
                 strides.push(operand.strides()[axis]);
             }
         }

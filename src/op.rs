@@ -51,7 +51,8 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// For an elementwise op: its row, by which it is fused with its neighbours.
+    /// For an elementwise op: its row, by which it is fused with its neighbours, and whose rule its inputs
+    /// and its output have to follow.
     fn expr(&self) -> Option<Expr> {
         None
     }

@@ -1,6 +1,7 @@
 //! The graph: laziness, gradients, memory.
 
-use kiln::{DType, Engine, Result, Tensor, eval, no_grad};
+use kiln::expr::{Expr, Row, Rule};
+use kiln::{DType, Engine, Op, Result, Shape, Spec, Tensor, eval, no_grad};
 
 fn cpu() -> Engine {
     Engine::cpu()
@@ -134,5 +135,61 @@ fn debug_nan_names_the_op_inside_a_fused_kernel() -> Result<()> {
         engine.debug_nan(false);
         assert!(chain(&x)?.to_vec::<f32>()?[0].is_nan());
     }
+    Ok(())
+}
+
+/// An elementwise op of a user, which claims to have this output.
+#[derive(Debug)]
+struct Own(&'static Row, Spec);
+
+impl Op for Own {
+    fn name(&self) -> &'static str {
+        "own"
+    }
+    fn output(&self, _: &[Spec]) -> Result<Spec> {
+        Ok(self.1)
+    }
+    fn expr(&self) -> Option<Expr> {
+        Some(Expr::Row(self.0))
+    }
+    fn gradient(&self, inputs: &[Tensor], output: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        (self.0.gradient)(inputs, output, upstream)
+    }
+}
+
+/// Twice its argument.
+const fn twice(rule: Rule) -> Row {
+    unsafe fn float(args: &[*const u32; 3], out: *mut u32, n: usize) {
+        for i in 0..n {
+            // SAFETY: by the contract of a row's loop both are valid for n words.
+            unsafe { *out.cast::<f32>().add(i) = 2.0 * *args[0].cast::<f32>().add(i) };
+        }
+    }
+    let gradient = |_: &[Tensor], _: &Tensor, upstream: &Tensor| Ok(vec![Some(upstream.mul(2.0)?)]);
+    Row { name: "twice", rule, wgsl: "2.0 * a", float: Some(float), int: None, bool: None, gradient }
+}
+
+#[test]
+fn a_users_row_is_fused_or_refused() -> Result<()> {
+    static TWICE: Row = twice(Rule::Map(1));
+    static NONE: Row = twice(Rule::Map(0));
+    static FOUR: Row = twice(Rule::Map(4));
+    static PAIR: Row = twice(Rule::Map(2));
+    let engine = cpu();
+    let x = Tensor::arange(0.0, 3.0, 1.0, &engine)?;
+    let spec = |dtype, size: usize| Ok::<_, kiln::Error>(Spec::new(dtype, Shape::new(&[size])?));
+    let three = spec(DType::F32, 3)?;
+    let twice = Tensor::apply(Own(&TWICE, three), &[&x.add(1.0)?])?.add(0.5)?;
+    assert_eq!(twice.to_vec::<f32>()?, [2.5, 4.5, 6.5]);
+    let refused = |result: Result<Tensor>, part: &str| {
+        let error = result.expect_err(part).to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    refused(Tensor::generate(Own(&NONE, three), &engine), "1 to 3 tensors, not 0");
+    refused(Tensor::apply(Own(&FOUR, three), &[&x; 4]), "1 to 3 tensors, not 4");
+    refused(Tensor::apply(Own(&PAIR, three), &[&x]), "2 tensors, not 1");
+    refused(Tensor::apply(Own(&PAIR, three), &[&x, &x.narrow(0, 0, 2)?]), "differ");
+    refused(Tensor::apply(Own(&TWICE, three), &[&x.cast(DType::I32)?]), "not defined for i32");
+    refused(Tensor::apply(Own(&TWICE, spec(DType::F32, 4)?), &[&x]), "that of its row f32 [3]");
     Ok(())
 }

@@ -92,7 +92,10 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
             Some(Expr::Row(row_of_item)) => {
                 let mut part = Part::default();
                 let mut args: Vec<Arg> = Vec::with_capacity(3);
+                // The dtype of the last argument.
+                let mut from = spec.dtype;
                 for (position, &input) in item.inputs.iter().enumerate() {
+                    from = items[input].node.spec.dtype;
                     if let Some(same) = item.inputs[..position].iter().position(|&other| other == input) {
                         args.push(args[same]);
                         continue;
@@ -117,7 +120,6 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                     let (root, spec) = operands(input);
                     args.push(Arg::Input(part.input(root, spec)));
                 }
-                let from = items[*item.inputs.last().expect("a row has arguments")].node.spec.dtype;
                 part.step(row_of_item, &args, from, spec.dtype);
                 let fits = match consumers[at][..] {
                     [consumer] => fuse && !item.keep && row(consumer).is_some(),

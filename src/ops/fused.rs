@@ -5,7 +5,7 @@
 //! into the template `shaders/elementwise.wgsl`.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
-use crate::expr::{Access, Arg, Loops, Program};
+use crate::expr::{Access, Arg, Loop, Loops, Program, Step};
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
 use half::f16;
 use rayon::prelude::*;
@@ -65,7 +65,7 @@ impl Op for Fused {
     }
 
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
-        let kernel = Blocks::new(self, inputs, output);
+        let kernel = Blocks::new(self, inputs, output)?;
         let elements = self.shape.elements();
         let blocks = |range: std::ops::Range<usize>| {
             let mut memory = vec![0u32; kernel.words()];
@@ -209,6 +209,8 @@ impl Fused {
 /// A program laid out for the CPU: where every input is and which register every step writes.
 struct Blocks<'a> {
     fused: &'a Fused,
+    /// One for each step.
+    kernels: Vec<Loop>,
     inputs: Vec<Input>,
     loops: Loops,
     registers: Vec<usize>,
@@ -236,7 +238,12 @@ struct Input {
 unsafe impl Sync for Blocks<'_> {}
 
 impl<'a> Blocks<'a> {
-    fn new(fused: &'a Fused, views: &[View], output: &mut Output) -> Blocks<'a> {
+    fn new(fused: &'a Fused, views: &[View], output: &mut Output) -> Result<Blocks<'a>> {
+        let kernel = |step: &Step| {
+            let undefined = || Error::op(step.row.name, format!("is not defined for {}", step.from));
+            step.row.kernel(step.from).ok_or_else(undefined)
+        };
+        let kernels = fused.program.steps.iter().map(kernel).collect::<Result<_>>()?;
         let layouts: Vec<_> = views.iter().map(|view| view.spec.layout).collect();
         let output = output.pointer();
         let mut loaded = 0;
@@ -256,7 +263,7 @@ impl<'a> Blocks<'a> {
         // One block for the result where it cannot be written straight to the output.
         let register_words = (count + 1) * BLOCK;
         let loops = Loops::new(&fused.shape, &layouts);
-        Blocks { fused, inputs, loops, registers, register_words, loaded, output, aliased }
+        Ok(Blocks { fused, kernels, inputs, loops, registers, register_words, loaded, output, aliased })
     }
 
     /// Words of memory `run` needs.
@@ -292,7 +299,7 @@ impl<'a> Blocks<'a> {
         };
         let narrow = self.fused.dtype == DType::F16;
         let direct = !narrow && !self.aliased;
-        for (i, step) in program.steps.iter().enumerate() {
+        for (i, (step, kernel)) in program.steps.iter().zip(&self.kernels).enumerate() {
             let last = i + 1 == program.steps.len();
             let out = if last && direct {
                 // SAFETY: the output covers its elements.
@@ -301,7 +308,6 @@ impl<'a> Blocks<'a> {
                 place(Arg::Step(i)).cast_mut()
             };
             let args = step.args.map(place);
-            let kernel = step.row.kernel(step.from).expect("checked when the op was recorded");
             // SAFETY: registers never overlap (`Program::registers`), and the output does not
             // overlap an input here.
             unsafe { kernel(&args, out, n) };

@@ -8,6 +8,7 @@ mod read;
 pub use operators::Operand;
 
 use crate::device::{Buffer, DeviceKind};
+use crate::expr::Expr;
 use crate::graph::execute;
 use crate::ops::elementwise::cast;
 use crate::{DType, Engine, Error, Layout, Op, Result, Shape, Spec};
@@ -128,6 +129,19 @@ fn next_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// The output of an op, which for an elementwise one is that of its row.
+fn output(op: &impl Op, inputs: &[Spec]) -> Result<Spec> {
+    let spec = op.output(inputs)?;
+    if let Some(Expr::Row(row)) = op.expr() {
+        let expected = row.output(inputs)?;
+        if spec != expected {
+            let [found, expected] = [spec, expected].map(|spec| format!("{} {}", spec.dtype, spec.shape()));
+            return Err(Error::op(op.name(), format!("the output is {found}, that of its row {expected}")));
+        }
+    }
+    Ok(spec)
+}
+
 impl Tensor {
     /// Applies an operation, one of Kiln's or your own. All inputs must share an engine.
     pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
@@ -141,7 +155,7 @@ impl Tensor {
             return Tensor::apply_widened(op, inputs);
         }
         let specs: Vec<Spec> = inputs.iter().map(|input| *input.spec()).collect();
-        let mut spec = op.output(&specs)?;
+        let mut spec = output(&op, &specs)?;
         let view = op.view(&specs[0].layout);
         if let Some(layout) = view {
             debug_assert_eq!(layout.shape, spec.layout.shape);
@@ -185,7 +199,7 @@ impl Tensor {
 
     /// The result of an operation that has no inputs.
     pub fn generate(op: impl Op, engine: &Engine) -> Result<Tensor> {
-        let spec = op.output(&[])?;
+        let spec = output(&op, &[])?;
         Ok(Tensor::leaf(Arc::new(op), spec, engine, None, None))
     }
 

@@ -263,10 +263,12 @@ impl Stream {
     }
 
     fn pass(&mut self) -> &mut wgpu::ComputePass<'static> {
-        if self.pass.is_none() {
-            self.pass = Some(self.encoder().begin_compute_pass(&Default::default()).forget_lifetime());
-        }
-        self.pass.get_or_insert_with(|| unreachable!("a pass was just begun"))
+        let device = &self.context.device;
+        self.pass.get_or_insert_with(|| {
+            let encoder =
+                self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
+            encoder.begin_compute_pass(&Default::default()).forget_lifetime()
+        })
     }
 }
 

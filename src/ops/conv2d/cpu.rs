@@ -34,42 +34,41 @@ fn rows(sizes: &Sizes, tap: [usize; 2], mut each: impl FnMut(usize, usize, usize
     }
 }
 
+/// The taps of a kernel's plane in order.
+fn taps(&Sizes { kernel: [height, width], .. }: &Sizes) -> impl Iterator<Item = [usize; 2]> {
+    (0..height).flat_map(move |y| (0..width).map(move |x| [y, x]))
+}
+
 /// `columns[tap][position]`: what each tap sees from each position of one image's group.
 fn gather(sizes: &Sizes, image: &[f32], columns: &mut [f32]) {
-    let mut taps = columns.chunks_exact_mut(sizes.positions());
+    let mut columns = columns.chunks_exact_mut(sizes.positions());
     let stride = sizes.stride[1];
     for plane in image.chunks_exact(sizes.pixels()) {
-        for ky in 0..sizes.kernel[0] {
-            for kx in 0..sizes.kernel[1] {
-                let column = taps.next().expect("a column for each tap");
-                column.fill(0.0);
-                rows(sizes, [ky, kx], |to, from, count| {
-                    let to = &mut column[to..to + count];
-                    if stride == 1 {
-                        to.copy_from_slice(&plane[from..from + count]);
-                    } else {
-                        to.iter_mut().zip(plane[from..].iter().step_by(stride)).for_each(|(to, &x)| *to = x);
-                    }
-                });
-            }
+        for (tap, column) in taps(sizes).zip(&mut columns) {
+            column.fill(0.0);
+            rows(sizes, tap, |to, from, count| {
+                let to = &mut column[to..to + count];
+                if stride == 1 {
+                    to.copy_from_slice(&plane[from..from + count]);
+                } else {
+                    to.iter_mut().zip(plane[from..].iter().step_by(stride)).for_each(|(to, &x)| *to = x);
+                }
+            });
         }
     }
 }
 
 /// The transpose of `gather`: adds every column's elements to the pixels they came from.
 fn scatter(sizes: &Sizes, columns: &[f32], image: &mut [f32]) {
-    let mut taps = columns.chunks_exact(sizes.positions());
+    let mut columns = columns.chunks_exact(sizes.positions());
     let stride = sizes.stride[1];
     image.fill(0.0);
     for plane in image.chunks_exact_mut(sizes.pixels()) {
-        for ky in 0..sizes.kernel[0] {
-            for kx in 0..sizes.kernel[1] {
-                let column = taps.next().expect("a column for each tap");
-                rows(sizes, [ky, kx], |from, to, count| {
-                    let from = &column[from..from + count];
-                    plane[to..].iter_mut().step_by(stride).zip(from).for_each(|(x, &from)| *x += from);
-                });
-            }
+        for (tap, column) in taps(sizes).zip(&mut columns) {
+            rows(sizes, tap, |from, to, count| {
+                let from = &column[from..from + count];
+                plane[to..].iter_mut().step_by(stride).zip(from).for_each(|(x, &from)| *x += from);
+            });
         }
     }
 }

@@ -10,7 +10,7 @@ pub(crate) use compare::{CAST_F16, cast};
 
 use super::fused::Fused;
 use crate::device::{Caps, Plan};
-use crate::expr::{Arg, Expr, Program, Row, Rule, Step};
+use crate::expr::{Arg, Expr, Program, Row, Step};
 use crate::{DType, Error, Op, Operand, Output, Result, Spec, Tensor, View};
 
 /// Every row, for the tests' table.
@@ -47,29 +47,7 @@ impl Op for Elementwise {
     }
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        let refuse = |message: String| Err(Error::op(self.0.name, message));
-        if inputs.len() != self.0.rule.arity() {
-            return refuse(format!("takes {} tensors, not {}", self.0.rule.arity(), inputs.len()));
-        }
-        if inputs.iter().any(|input| input.shape() != inputs[0].shape()) {
-            return refuse(format!(
-                "shapes {:?} differ",
-                inputs.iter().map(|i| i.shape()).collect::<Vec<_>>()
-            ));
-        }
-        let dtypes: Vec<String> = inputs.iter().map(|input| input.dtype.to_string()).collect();
-        let data = if self.0.rule == Rule::Select { &inputs[1..] } else { inputs };
-        let from = data[0].dtype;
-        let condition = self.0.rule != Rule::Select || inputs[0].dtype == DType::Bool;
-        if !condition || data.iter().any(|input| input.dtype != from) || self.0.kernel(from).is_none() {
-            return refuse(format!("is not defined for {}", dtypes.join(" and ")));
-        }
-        let dtype = match self.0.rule {
-            Rule::Map(_) | Rule::Select => from,
-            Rule::Test(_) => DType::Bool,
-            Rule::Cast(dtype) => dtype,
-        };
-        Ok(Spec::new(dtype, *inputs[0].shape()))
+        self.0.output(inputs)
     }
 
     fn strided(&self) -> bool {

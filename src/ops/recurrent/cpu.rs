@@ -86,9 +86,12 @@ fn parts<const N: usize>(row: &[f32], size: usize) -> [&[f32]; N] {
 }
 
 /// The same, to be written.
-fn parts_mut<const N: usize>(row: &mut [f32], size: usize) -> [&mut [f32]; N] {
-    let mut rest = row.chunks_exact_mut(size);
-    std::array::from_fn(|_| rest.next().expect("a row holds its parts"))
+fn parts_mut<const N: usize>(mut row: &mut [f32], size: usize) -> [&mut [f32]; N] {
+    std::array::from_fn(|_| {
+        let part;
+        (part, row) = std::mem::take(&mut row).split_at_mut(size);
+        part
+    })
 }
 
 /// `count` pieces of memory, all empty where there is nothing to cut.
@@ -98,7 +101,8 @@ fn pieces(memory: &mut [f32], length: usize, count: usize) -> impl Iterator<Item
 
 /// See [`Forward`](super::Forward); `weight` is transposed.
 pub(super) fn forward(pass: &Pass, inputs: &[&[f32]], output: &mut [f32]) {
-    let &[input, initial, weight, bias, ..] = inputs else { unreachable!("checked by the op") };
+    // As many as the op checked.
+    let [input, initial, weight, bias] = [0, 1, 2, 3].map(|i: usize| inputs[i]);
     let Pass { cell, steps, size, .. } = *pass;
     let (width, saved_size, at_once) = (pass.width(), pass.saved(), at_once(pass));
     let (outputs, rest) = output.split_at_mut(pass.outputs());

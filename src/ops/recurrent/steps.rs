@@ -5,7 +5,8 @@ use crate::{Result, Tensor};
 
 /// The states that [`Forward`](super::Forward) computes, from the same inputs with the weight as given.
 pub(super) fn states(pass: &Pass, inputs: &[Tensor]) -> Result<Tensor> {
-    let [projected, hidden, weight, bias, ..] = inputs else { unreachable!("checked by the op") };
+    // As many as the op checked.
+    let [projected, hidden, weight, bias] = [0, 1, 2, 3].map(|i: usize| &inputs[i]);
     let mut state = State { hidden: hidden.clone(), cell: inputs.get(4).cloned() };
     let mut steps = unbind(&projected.transpose(0, 1)?)?;
     if pass.reverse {
