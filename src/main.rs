@@ -29,8 +29,14 @@ enum Command {
     Bench(cli::bench::Bench),
     /// Learn a column of a CSV file from the others
     Fit(cli::fit::Fit),
-    /// Predict with a saved model
-    Predict(cli::predict_table::Predict),
+    /// Learn to tell classes of images apart
+    Train(Box<cli::train::Train>),
+    /// Predict with a saved model, of images or of a table
+    Predict(cli::predict::Predict),
+    /// Say how good a classifier of images is
+    Evaluate(cli::evaluate::Evaluate),
+    /// Store a classifier of images in fewer bits
+    Export(cli::evaluate::Export),
     /// Find groups of alike rows in a CSV file
     Cluster(cli::cluster::Cluster),
 }
@@ -52,7 +58,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Doctor(arguments) => return cli::doctor::run(&arguments),
         Command::Bench(bench) => bench.run()?,
         Command::Fit(fit) => cli::fit::run(&fit)?,
-        Command::Predict(predict) => cli::predict_table::run(&predict)?,
+        Command::Train(train) => return cli::train::run(&train),
+        Command::Predict(predict) => return cli::predict::run(&predict),
+        Command::Evaluate(evaluate) => cli::evaluate::run(&evaluate)?,
+        Command::Export(export) => cli::evaluate::export(&export)?,
         Command::Cluster(cluster) => cli::cluster::run(&cluster)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -64,7 +64,7 @@ pub use estimator::{
     Model, OutlierDetector, Parameters, Regressor, Target, Transformer,
 };
 pub use params::Setting;
-pub use persist::{Boxed, Kind, Saved};
+pub use persist::{Boxed, Kind, Saved, is_model_file};
 pub use registry::{AnyClassifier, AnyClusterer, AnyOutlierDetector, AnyRegressor, AnyTransformer};
 
 /// Everything a program that fits models needs: the traits, and the estimators by name.

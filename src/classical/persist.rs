@@ -7,8 +7,8 @@ use crate::{Error, Result};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::ops::Deref;
 use std::path::Path;
 
@@ -37,6 +37,15 @@ pub trait Saved: Model + Serialize + DeserializeOwned {
     fn load(path: &Path) -> Result<Self> {
         Self::from_bytes(&read(path)?).map_err(|error| Error::file(path, error.to_string()))
     }
+}
+
+/// Whether a file begins as [`Model::save`] begins one. An error where it cannot be read.
+pub fn is_model_file(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut start));
+    read.map_err(|error| Error::io(path, error))?;
+    Ok(start == MAGIC)
 }
 
 /// A model's fields under its name: magic, version, checksum of the rest, length and name, payload.

@@ -5,25 +5,13 @@ use kiln::classical::prelude::*;
 use kiln::classical::table::{Table, TableModel, TablePredictions};
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// What `kiln predict` is asked.
-#[derive(clap::Args)]
-pub struct Predict {
-    /// A model that `kiln fit` saved
-    model: PathBuf,
-    /// A CSV file with the columns that the model was fitted on
-    data: PathBuf,
-    /// Where to write the predictions, a line for each row [default: the standard output]
-    #[arg(long)]
-    out: Option<PathBuf>,
-}
-
-/// Runs the command.
-pub fn run(predict: &Predict) -> Result<()> {
-    let model = TableModel::load(&predict.model)?;
-    let predictions = model.predict(&Table::read_csv(&predict.data)?)?;
-    match &predict.out {
+/// Predicts each row of a CSV file, on the standard output unless `out` says where.
+pub fn run(model: &Path, data: &Path, out: Option<&Path>) -> Result<()> {
+    let model = TableModel::load(model)?;
+    let predictions = model.predict(&Table::read_csv(data)?)?;
+    match out {
         None => write(&predictions, model.target(), io::stdout().lock()),
         Some(path) => write(&predictions, model.target(), create(path)?),
     }

@@ -5,7 +5,7 @@ use super::quantize::{dequantize, quantize};
 use crate::data::Preprocessing;
 use crate::io::StateDict;
 use crate::models::{Architecture, Classifier};
-use crate::nn::{Module, Params};
+use crate::nn::Params;
 use crate::{Engine, Error, Result, Tensor, no_grad};
 use image::RgbImage;
 use serde::Serialize;

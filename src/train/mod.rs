@@ -9,6 +9,7 @@ mod options;
 mod predict;
 mod quantize;
 mod record;
+mod run;
 mod tensorboard;
 mod trainer;
 
@@ -19,5 +20,6 @@ pub use options::{LearningRate, TrainOptions};
 pub use predict::{Predictions, predict};
 pub use quantize::Precision;
 pub use record::{EpochRecord, read_metrics, write_metrics};
+pub use run::{BatchSize, Outcome, Run, Settings};
 pub use tensorboard::EventWriter;
 pub use trainer::{Trainer, Watch};

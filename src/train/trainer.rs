@@ -152,6 +152,11 @@ impl<'a> Trainer<'a> {
         Ok(self.progress.history.clone())
     }
 
+    /// Updates in an epoch.
+    pub fn updates_per_epoch(&self) -> usize {
+        self.loader.len()
+    }
+
     /// The learning rate of every update so far.
     pub fn learning_rates(&self) -> &[f32] {
         &self.progress.learning_rates
