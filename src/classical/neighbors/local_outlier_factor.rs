@@ -6,6 +6,7 @@ use crate::Result;
 use crate::classical::data::{Accepts, Matrix, Training};
 use crate::classical::estimator::{FitOutlierDetector, OutlierDetector, Parameters};
 use crate::classical::params::{model, params};
+use crate::classical::preprocessing::{quantile_sorted, sorted};
 use serde::{Deserialize, Serialize};
 
 /// A fitted local outlier factor.
@@ -86,15 +87,6 @@ fn factors(found: &Neighbors, own: &[f64], densities: &[f64]) -> Vec<f64> {
     .collect()
 }
 
-/// The value below which a share of `values` lies, between neighbouring ones in proportion.
-fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let place = share * (values.len() - 1) as f64;
-    let (low, rest) = (place as usize, place.fract());
-    let high = (low + 1).min(values.len() - 1);
-    values[low] + rest * (values[high] - values[low])
-}
-
 impl FitOutlierDetector for LocalOutlierFactorParams {
     type Model = LocalOutlierFactor;
 
@@ -107,8 +99,9 @@ impl FitOutlierDetector for LocalOutlierFactorParams {
         let reach = found.distances.column(n_neighbors - 1).to_vec();
         let density = densities(&found, &reach);
         let negative_outlier_factor = factors(&found, &density, &density);
-        let offset =
-            self.contamination.map_or(-1.5, |share| quantile(negative_outlier_factor.clone(), share));
+        let offset = self
+            .contamination
+            .map_or(-1.5, |share| quantile_sorted(&sorted(&negative_outlier_factor), share));
         Ok(LocalOutlierFactor {
             n_features: data.x.columns(),
             n_neighbors,

@@ -6,6 +6,7 @@ use crate::Result;
 use crate::classical::data::{Classes, Matrix, Training};
 use crate::classical::estimator::{Classifier, FitClassifier, Parameters};
 use crate::classical::params::{model, params};
+use crate::classical::preprocessing::{quantile_sorted, sorted};
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 
@@ -45,13 +46,6 @@ params! {
     }
 }
 
-/// The middle value, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
-}
-
 impl FitClassifier for NearestCentroidParams {
     type Model = NearestCentroid;
 
@@ -66,7 +60,7 @@ impl FitClassifier for NearestCentroidParams {
             let own = x.select(Axis(0), &rows);
             for (to, column) in centroid.iter_mut().zip(own.columns()) {
                 *to = if self.metric == Metric::Manhattan {
-                    median(column.to_vec())
+                    quantile_sorted(&sorted(&column.to_vec()), 0.5)
                 } else {
                     column.sum() / rows.len() as f64
                 };

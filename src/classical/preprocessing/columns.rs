@@ -93,7 +93,7 @@ pub(super) fn columns(x: &Matrix<'_>) -> Vec<Vec<f64>> {
 }
 
 /// Ascending.
-pub(super) fn sorted(values: &[f64]) -> Vec<f64> {
+pub(in crate::classical) fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     sorted

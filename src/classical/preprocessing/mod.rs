@@ -34,7 +34,7 @@ pub use scalers::{
 };
 pub use target::{TargetEncoder, TargetEncoderParams};
 
-pub(super) use columns::quantile_sorted;
+pub(super) use columns::{quantile_sorted, sorted};
 
 use super::estimator::Transformer;
 use super::registry::{DynTransformer, Entry, transformer};
