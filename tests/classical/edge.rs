@@ -5,7 +5,7 @@ use kiln::classical::prelude::*;
 use kiln::classical::registry;
 use kiln::{Error, Result};
 use ndarray::{Array2, s};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a case expects of estimators.
@@ -78,6 +78,7 @@ fn cases() -> Vec<Case> {
         }),
         case("no rows", Refuses, &|case| keep(case, 0)),
         case("one row", Survives, &|case| keep(case, 1)),
+        case("two rows", Survives, &|case| keep(case, 2)),
         case("three rows", Survives, &|case| keep(case, 3)),
         case("no columns", Refuses, &|case| case.x = Array2::zeros((60, 0))),
         case("large offset", Survives, &|case| {
@@ -87,6 +88,22 @@ fn cases() -> Vec<Case> {
         case("large values", Survives, &|case| {
             case.x *= 1e150;
             case.new *= 1e150;
+        }),
+        case("values whose squares nearly overflow", Survives, &|case| {
+            case.x *= 2e153;
+            case.new *= 2e153;
+        }),
+        case("values that nearly overflow", Survives, &|case| {
+            case.x *= 5e307;
+            case.new *= 5e307;
+        }),
+        case("values whose squares underflow", Survives, &|case| {
+            case.x *= 1e-170;
+            case.new *= 1e-170;
+        }),
+        case("subnormal values", Survives, &|case| {
+            case.x *= 1e-310;
+            case.new *= 1e-310;
         }),
         case("NaN in new rows", RefusesNew, &|case| case.new[[3, 1]] = f64::NAN),
         case("fewer columns in new rows", RefusesNew, &|case| {
@@ -288,6 +305,76 @@ fn every_estimator_survives_bad_input() {
             })
         };
         examine(entry.name, params.accepts().missing, &run, &mut faults);
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Runs an estimator with each number among its parameters replaced by odd ones.
+fn vary(name: &str, defaults: &Value, run: &dyn Fn(Value) -> Result<Vec<f64>>, faults: &mut Vec<String>) {
+    let odd = [json!(0), json!(1), json!(61), json!(-1.0), json!(0.5), json!(1e-300), json!(1e300)];
+    for (key, value) in defaults.as_object().into_iter().flatten() {
+        for odd in odd.iter().filter(|_| value.is_number() || value.is_null()) {
+            match catch_unwind(AssertUnwindSafe(|| run(json!({key: odd})))) {
+                Err(_) => faults.push(format!("{name}, {key} {odd}: panicked")),
+                Ok(Ok(found)) if found.iter().any(|number| !number.is_finite()) => {
+                    faults.push(format!("{name}, {key} {odd}: gave a number that is not finite"));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn every_estimator_survives_odd_parameters() {
+    let (x, labels, targets) = sample(60, 1);
+    let new = x.slice(s![..20, ..]).to_owned();
+    let mut faults = Vec::new();
+    let no = json!({});
+    for entry in registry::classifiers() {
+        let run = |values| {
+            let model = (entry.params)(values)?.fit_boxed(&x, &labels, None)?;
+            let mut all = numbers(model.predict(&new)?);
+            let input = model.input(&new)?;
+            all.extend(model.probabilities(&input)?.into_iter().flatten());
+            all.extend(model.scores(&input)?.into_iter().flatten());
+            Ok(all)
+        };
+        let defaults = (entry.params)(no.clone()).expect("defaults are parameters").to_json();
+        vary(entry.name, &defaults, &run, &mut faults);
+    }
+    for entry in registry::regressors() {
+        let run = |values| {
+            let model = (entry.params)(values)?.fit_boxed(&x, &targets, None)?;
+            Ok(model.predict(&new)?.to_vec())
+        };
+        let defaults = (entry.params)(no.clone()).expect("defaults are parameters").to_json();
+        vary(entry.name, &defaults, &run, &mut faults);
+    }
+    for entry in registry::clusterers() {
+        let run = |values| {
+            let model = (entry.params)(values)?.fit_boxed(&x, None)?;
+            model.assign(&model.input(&new)?)?;
+            Ok(numbers(model.labels().iter().copied()))
+        };
+        let defaults = (entry.params)(no.clone()).expect("defaults are parameters").to_json();
+        vary(entry.name, &defaults, &run, &mut faults);
+    }
+    for entry in registry::outlier_detectors() {
+        let run = |values| {
+            let model = (entry.params)(values)?.fit_boxed(&x, None)?;
+            Ok(model.decision_function(&new)?.to_vec())
+        };
+        let defaults = (entry.params)(no.clone()).expect("defaults are parameters").to_json();
+        vary(entry.name, &defaults, &run, &mut faults);
+    }
+    for entry in registry::transformers() {
+        let run = |values| {
+            let model = (entry.params)(values)?.fit_boxed(&x, Target::classes(&labels), None)?;
+            Ok(model.transform(&new)?.into_iter().collect())
+        };
+        let defaults = (entry.params)(no.clone()).expect("defaults are parameters").to_json();
+        vary(entry.name, &defaults, &run, &mut faults);
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }

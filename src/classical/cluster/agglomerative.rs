@@ -92,7 +92,8 @@ impl Linkage {
             Linkage::Average => (a_size * a + b_size * b) / (a_size + b_size),
             Linkage::Ward => {
                 let sum = (size + a_size) * a * a + (size + b_size) * b * b - size * between * between;
-                (sum / (a_size + b_size + size)).max(0.0).sqrt()
+                // Rounding may have made it negative; what is NaN by overflow stays so, to be found.
+                if sum < 0.0 { 0.0 } else { (sum / (a_size + b_size + size)).sqrt() }
             }
         }
     }
@@ -111,15 +112,14 @@ fn nearest_chains(rows: usize, linkage: Linkage, pairs: &mut Pairs) -> Vec<(usiz
         }
         // Of equally near ones the one before in the chain, so that it ends.
         let before = chain.len().checked_sub(2).map(|place| chain[place]);
-        let mut nearest =
-            before.map_or((f64::INFINITY, current), |before| (*pairs.at(current, before), before));
+        let mut nearest = before.map(|before| (*pairs.at(current, before), before));
         for &other in left.iter().filter(|other| **other != current) {
             let distance = *pairs.at(current, other);
-            if distance < nearest.0 {
-                nearest = (distance, other);
+            if nearest.is_none_or(|(least, _)| distance < least) {
+                nearest = Some((distance, other));
             }
         }
-        let (distance, other) = nearest;
+        let Some((distance, other)) = nearest else { break };
         if before != Some(other) {
             chain.push(other);
             continue;
@@ -162,6 +162,9 @@ impl FitClusterer for AgglomerativeClusteringParams {
         } else {
             nearest_chains(rows, self.linkage, &mut Pairs::new(distance, values, columns))
         };
+        if merges.iter().any(|(_, _, distance)| !distance.is_finite()) {
+            return Err(Self::error("distances between clusters overflow; scale x first"));
+        }
         let tree = Dendrogram::new(rows, merges);
         let clusters = match self.distance_threshold {
             Some(threshold) => tree.distances.iter().filter(|distance| **distance >= threshold).count() + 1,

@@ -75,9 +75,6 @@ impl FitTransformer for KBinsDiscretizerParams {
 impl KBinsDiscretizerParams {
     fn edges(&self, sorted: &[f64]) -> Vec<f64> {
         let (low, high) = (sorted[0], sorted[sorted.len() - 1]);
-        if low == high {
-            return vec![f64::MIN, f64::MAX]; // One bin for everything.
-        }
         let bins = self.n_bins;
         let uniform = |at: usize| low + (high - low) * at as f64 / bins as f64;
         let mut edges: Vec<f64> = match self.strategy {
@@ -94,7 +91,8 @@ impl KBinsDiscretizerParams {
         };
         // Edges that nearly coincide bound an empty bin.
         edges.dedup_by(|next, before| *next - *before <= 1e-8);
-        edges
+        // One bin for everything.
+        if edges.len() < 2 { vec![f64::MIN, f64::MAX] } else { edges }
     }
 }
 
