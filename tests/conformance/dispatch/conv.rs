@@ -142,33 +142,26 @@ fn targets<const N: usize>(args: &Args, x: &Tensor) -> Result<[usize; N]> {
     Ok(std::array::from_fn(size))
 }
 
-fn windows2d(args: &Args) -> Result<Pool2dOptions> {
-    let kernel = args.sizes("kernel_size", 1)?;
-    let stride = if args.ints("stride")?.is_some() { args.sizes("stride", 1)? } else { kernel };
-    Ok(Pool2dOptions {
-        kernel,
-        stride,
-        padding: args.sizes("padding", 0)?,
-        dilation: args.sizes("dilation", 1)?,
-        ceil_mode: args.flag("ceil_mode")?,
-        count_include_pad: args.value("count_include_pad").is_none_or(|v| v == true),
-        divisor: None,
-    })
+macro_rules! windows {
+    ($name:ident, $options:ident) => {
+        fn $name(args: &Args) -> Result<$options> {
+            let kernel = args.sizes("kernel_size", 1)?;
+            let stride = if args.ints("stride")?.is_some() { args.sizes("stride", 1)? } else { kernel };
+            Ok($options {
+                kernel,
+                stride,
+                padding: args.sizes("padding", 0)?,
+                dilation: args.sizes("dilation", 1)?,
+                ceil_mode: args.flag("ceil_mode")?,
+                count_include_pad: args.value("count_include_pad").is_none_or(|v| v == true),
+                divisor: None,
+            })
+        }
+    };
 }
 
-fn windows3d(args: &Args) -> Result<Pool3dOptions> {
-    let kernel = args.sizes("kernel_size", 1)?;
-    let stride = if args.ints("stride")?.is_some() { args.sizes("stride", 1)? } else { kernel };
-    Ok(Pool3dOptions {
-        kernel,
-        stride,
-        padding: args.sizes("padding", 0)?,
-        dilation: args.sizes("dilation", 1)?,
-        ceil_mode: args.flag("ceil_mode")?,
-        count_include_pad: args.value("count_include_pad").is_none_or(|v| v == true),
-        divisor: None,
-    })
-}
+windows!(windows2d, Pool2dOptions);
+windows!(windows3d, Pool3dOptions);
 
 fn windows1d(args: &Args) -> Result<Pool1dOptions> {
     let [kernel] = args.sizes("kernel_size", 1)?;
