@@ -1,6 +1,6 @@
 //! Clusterings against scikit-learn's.
 
-use super::fixture::{Fixture, close};
+use crate::fixtures::{Fixture, assert_close};
 use kiln::Result;
 use kiln::classical::prelude::*;
 use ndarray::{Array2, s};
@@ -27,11 +27,11 @@ fn k_means_takes_scikit_learns_steps() -> Result<()> {
         let params = KMeans::params().n_clusters(clusters).init(Init::Centers(begin)).tol(1e-8);
         let model =
             if case.flag("weighted") { params.fit_weighted(&x, &weights)? } else { params.fit(&x)? };
-        close("centres", model.cluster_centers().clone(), case.matrix("centers"), 1e-9);
+        assert_close("centres", model.cluster_centers().clone(), case.matrix("centers"), 1e-9);
         assert_eq!(model.labels(), case.labels("labels"));
-        close("inertia", [model.inertia()], [case.number("inertia")], 1e-9);
+        assert_close("inertia", [model.inertia()], [case.number("inertia")], 1e-9);
         assert_eq!(model.n_iter() as f64, case.number("n_iter"));
-        close("transform", model.transform(&x.slice(s![..5, ..]))?, case.matrix("transform"), 1e-9);
+        assert_close("transform", model.transform(&x.slice(s![..5, ..]))?, case.matrix("transform"), 1e-9);
         assert_eq!(model.predict(&x)?.to_vec(), model.labels());
     }
     Ok(())
@@ -98,9 +98,9 @@ fn agglomerative_clustering_has_scikit_learns_tree() -> Result<()> {
         params.linkage = serde_json::from_value(case.0["linkage"].clone()).expect("a linkage");
         params.metric = serde_json::from_value(case.0["metric"].clone()).expect("a metric");
         let model = params.fit(&x)?;
-        close(&what, model.distances().to_vec(), case.vector("distances"), 1e-8);
+        assert_close(&what, model.distances().to_vec(), case.vector("distances"), 1e-8);
         let children = model.children().iter().flatten().map(|&child| child as f64);
-        close(&what, children, case.matrix("children"), 0.0);
+        assert_close(&what, children, case.matrix("children"), 0.0);
         assert!(same_clusters(model.labels(), &case.labels("labels")), "{what}");
         let threshold = (model.distances()[x.nrows() - 4] + model.distances()[x.nrows() - 5]) / 2.0;
         let by_distance = params.distance_threshold(threshold).fit(&x)?;
@@ -117,7 +117,7 @@ fn hdbscan_has_scikit_learns_labels() -> Result<()> {
         let model = params::<HdbscanParams>(&case.0["params"]).fit(&x)?;
         let what = format!("{} {}", case.text("data"), case.0["params"]);
         assert!(same_clusters(model.labels(), &case.labels("labels")), "{what}: {:?}", model.labels());
-        close(&what, model.probabilities().to_vec(), case.vector("probabilities"), 1e-8);
+        assert_close(&what, model.probabilities().to_vec(), case.vector("probabilities"), 1e-8);
     }
     Ok(())
 }
@@ -140,7 +140,7 @@ fn mean_shift_has_scikit_learns_centres() -> Result<()> {
         let x = all.at("data").matrix(case.text("data"));
         let model = params::<MeanShiftParams>(&case.0["params"]).fit(&x)?;
         let what = format!("{} {}", case.text("data"), case.0["params"]);
-        close(&what, model.cluster_centers().clone(), case.matrix("centers"), 1e-9);
+        assert_close(&what, model.cluster_centers().clone(), case.matrix("centers"), 1e-9);
         assert_eq!(model.labels(), case.labels("labels"), "{what}");
         assert_eq!(model.predict(&x)?.to_vec(), model.labels(), "{what}");
     }
@@ -157,7 +157,7 @@ fn optics_has_scikit_learns_order_and_labels() -> Result<()> {
         let ordering: Vec<i64> = model.ordering().iter().map(|&row| row as i64).collect();
         assert_eq!(ordering, case.labels("ordering"), "{what}");
         let reached = model.reachability().iter().map(|&value| if value.is_finite() { value } else { -1.0 });
-        close(&what, reached, case.vector("reachability"), 1e-9);
+        assert_close(&what, reached, case.vector("reachability"), 1e-9);
         assert_eq!(model.labels(), case.labels("labels"), "{what}");
     }
     Ok(())

@@ -15,12 +15,11 @@ fn fixture() -> Value {
 fn close(name: &str, got: ArrayView2<'_, f64>, expected: &Value, tolerance: f64) {
     let expected = matrix(expected);
     assert_eq!(got.dim(), expected.dim(), "{name}");
-    let got: Vec<f64> = got.iter().copied().collect();
-    assert_close(name, &got, &expected.into_iter().collect::<Vec<_>>(), tolerance);
+    assert_close(name, got, expected, tolerance);
 }
 
 fn close_1(name: &str, got: ArrayView1<'_, f64>, expected: &Value, tolerance: f64) {
-    assert_close(name, &got.to_vec(), &numbers(expected), tolerance);
+    assert_close(name, got, numbers(expected), tolerance);
 }
 
 /// Parameters from the fixture's names and values.

@@ -4,7 +4,6 @@ mod calibration;
 mod cluster;
 mod decomposition;
 mod edge;
-mod fixture;
 mod fixtures;
 mod linear;
 mod manifold;

@@ -7,8 +7,7 @@ use kiln::classical::prelude::*;
 use ndarray::{Axis, s};
 
 fn close(name: &str, got: impl IntoIterator<Item = f64>, expected: impl IntoIterator<Item = f64>) {
-    let (got, expected): (Vec<f64>, Vec<f64>) = (got.into_iter().collect(), expected.into_iter().collect());
-    assert_close(name, &got, &expected, 1e-6);
+    assert_close(name, got, expected, 1e-6);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Nearest neighbours against scikit-learn's.
 
-use super::fixture::{Fixture, close};
+use crate::fixtures::{Fixture, assert_close};
 use kiln::Result;
 use kiln::classical::prelude::*;
 use ndarray::{Array2, array, s};
@@ -22,10 +22,10 @@ fn neighbours_are_scikit_learns() -> Result<()> {
         let index = params::<NearestNeighborsParams>(&case.0["params"], algorithm).n_neighbors(4).fit(&x)?;
         let found = index.kneighbors(&new.slice(s![..12, ..]))?;
         let what = format!("{} {algorithm}", case.0["params"]);
-        close(&what, found.indices.mapv(|row| row as f64), case.matrix("indices"), 0.0);
-        close(&what, found.distances, case.matrix("distances"), 1e-9);
+        assert_close(&what, found.indices.mapv(|row| row as f64), case.matrix("indices"), 0.0);
+        assert_close(&what, found.distances, case.matrix("distances"), 1e-9);
         let others = index.kneighbors_of_fitted()?.indices.slice(s![..12, ..]).mapv(|row| row as f64);
-        close(&what, others, case.matrix("others"), 0.0);
+        assert_close(&what, others, case.matrix("others"), 0.0);
     }
     Ok(())
 }
@@ -41,10 +41,10 @@ fn predictions_are_scikit_learns() -> Result<()> {
         let classifier =
             params::<KNeighborsClassifierParams>(&case.0["params"], algorithm).fit(&x, &labels)?;
         assert_eq!(classifier.predict(&new)?.to_vec(), case.labels("predict"), "{what}");
-        close(&what, classifier.predict_proba(&new)?, case.matrix("proba"), 1e-9);
+        assert_close(&what, classifier.predict_proba(&new)?, case.matrix("proba"), 1e-9);
         let regressor = params::<KNeighborsRegressorParams>(&case.0["params"], algorithm)
             .fit(&x, &all.vector("targets"))?;
-        close(&what, regressor.predict(&new)?, case.vector("values"), 1e-9);
+        assert_close(&what, regressor.predict(&new)?, case.vector("values"), 1e-9);
     }
     Ok(())
 }
@@ -58,7 +58,7 @@ fn centroids_are_scikit_learns() -> Result<()> {
             metric: serde_json::from_value(case.0["metric"].clone()).expect("a metric"),
         };
         let model = params.fit(&x, &labels)?;
-        close("centroids", model.centroids().clone(), case.matrix("centroids"), 1e-9);
+        assert_close("centroids", model.centroids().clone(), case.matrix("centroids"), 1e-9);
         assert_eq!(model.predict(&new)?.to_vec(), case.labels("predict"));
     }
     assert!(NearestCentroid::params().metric(Metric::Cosine).fit(&x, &labels).is_err());
@@ -72,9 +72,9 @@ fn local_outlier_factors_are_scikit_learns() -> Result<()> {
     for case in all.cases("outliers") {
         let model = params::<LocalOutlierFactorParams>(&case.0["params"], "auto").fit(&x)?;
         let what = case.0["params"].to_string();
-        close(&what, model.negative_outlier_factor().to_vec(), case.vector("training"), 1e-8);
-        close(&what, [model.offset()], [case.number("offset")], 1e-8);
-        close(&what, model.decision_function(&new)?, case.vector("decision"), 1e-8);
+        assert_close(&what, model.negative_outlier_factor().to_vec(), case.vector("training"), 1e-8);
+        assert_close(&what, [model.offset()], [case.number("offset")], 1e-8);
+        assert_close(&what, model.decision_function(&new)?, case.vector("decision"), 1e-8);
     }
     assert!(LocalOutlierFactor::params().contamination(0.7).fit(&x).is_err());
     Ok(())

@@ -1,7 +1,7 @@
 //! Support vector machines against scikit-learn's. Both keep kernel values in single precision, which
 //! bounds how alike the solutions can be.
 
-use super::fixture::{Fixture, close};
+use crate::fixtures::{Fixture, assert_close};
 use kiln::Result;
 use kiln::classical::prelude::*;
 use serde_json::{Value, json};
@@ -29,8 +29,8 @@ fn svc_has_scikit_learns_solution() -> Result<()> {
             false => params.fit(&x, &labels)?,
         };
         let what = case.0["params"].to_string();
-        close(&what, model.intercept(), case.vector("intercept"), 1e-4);
-        close(&what, model.decision_function(&new)?, case.matrix("decision"), 1e-4);
+        assert_close(&what, model.intercept(), case.vector("intercept"), 1e-4);
+        assert_close(&what, model.decision_function(&new)?, case.matrix("decision"), 1e-4);
         assert_eq!(model.predict(&new)?.to_vec(), case.labels("predict"), "{what}");
         // Rows at the very edge of the margin are support vectors by accident of rounding, and the sigmoid
         // is no kernel of a convex problem, so that its coefficients are not unique.
@@ -38,7 +38,7 @@ fn svc_has_scikit_learns_solution() -> Result<()> {
         if model.support().len() == expected.ncols() && case.at("params").text("kernel") != "sigmoid" {
             let support: Vec<i64> = model.support().iter().map(|&row| row as i64).collect();
             assert_eq!(support, case.labels("support"), "{what}");
-            close(&what, model.dual_coef(), expected, 1e-4);
+            assert_close(&what, model.dual_coef(), expected, 1e-4);
         }
         let difference = model.support().len().abs_diff(case.labels("support").len());
         assert!(difference <= 2, "{what}: {difference} more or fewer support vectors");
@@ -58,8 +58,8 @@ fn svr_has_scikit_learns_solution() -> Result<()> {
             false => params.fit(&x, &y)?,
         };
         let what = case.0["params"].to_string();
-        close(&what, [model.intercept()], [case.number("intercept")], 1e-3);
-        close(&what, model.predict(&new)?, case.vector("predict"), 1e-3);
+        assert_close(&what, [model.intercept()], [case.number("intercept")], 1e-3);
+        assert_close(&what, model.predict(&new)?, case.vector("predict"), 1e-3);
         let support: Vec<i64> = model.support().iter().map(|&row| row as i64).collect();
         assert_eq!(support, case.labels("support"), "{what}");
     }
@@ -78,8 +78,8 @@ fn one_class_svm_has_scikit_learns_solution() -> Result<()> {
             false => params.fit(&x)?,
         };
         let what = case.0["params"].to_string();
-        close(&what, [model.intercept()], [case.number("intercept")], 1e-4);
-        close(&what, model.decision_function(&new)?, case.vector("decision"), 1e-4);
+        assert_close(&what, [model.intercept()], [case.number("intercept")], 1e-4);
+        assert_close(&what, model.decision_function(&new)?, case.vector("decision"), 1e-4);
     }
     Ok(())
 }
@@ -91,7 +91,7 @@ fn shrinking_and_a_small_cache_change_nothing() -> Result<()> {
     let exact = Svc::params().tol(1e-8).shrinking(false).fit(&x, &y)?;
     for params in [Svc::params(), Svc::params().cache_size(1e-3)] {
         let model = params.tol(1e-8).fit(&x, &y)?;
-        close("rings", model.decision_function(&x)?, exact.decision_function(&x)?, 1e-5);
+        assert_close("rings", model.decision_function(&x)?, exact.decision_function(&x)?, 1e-5);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Trees, ensembles and explanations against scikit-learn's numbers (`tests/fixtures/classical_trees.py`).
 
+use crate::fixtures::assert_close;
 use kiln::Result;
 use kiln::classical::ensemble::{BoostingLoss, Monotonic, Voting};
 use kiln::classical::explain::{TreeEnsemble, partial_dependence, permutation_importance, shap_values};
@@ -85,14 +86,6 @@ impl Fixture {
     }
 }
 
-fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}: how many");
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (found - expected).abs();
-        assert!(error <= tolerance * expected.abs().max(1.0), "{what}, {index}: {found} against {expected}");
-    }
-}
-
 fn flat(array: Array2<f64>) -> Vec<f64> {
     array.into_iter().collect()
 }
@@ -116,7 +109,7 @@ fn decision_trees_are_scikit_learns() -> Result<()> {
     for case in &fixture.trees {
         let what = format!("{} on {} {} with {:?}", case.kind, case.x, case.y, case.params);
         let found = predicted(&fixture, case, "DecisionTree", Value::Object(case.params.clone()))?;
-        close(&what, &found, &case.predicted, 1e-6);
+        assert_close(&what, &found, &case.predicted, 1e-6);
         let x = fixture.train(&case.x);
         let params = Value::Object(case.params.clone());
         let weights = if case.weighted { fixture.weights.clone() } else { vec![1.0; fixture.rows] };
@@ -135,7 +128,7 @@ fn decision_trees_are_scikit_learns() -> Result<()> {
             (importances, tree) = (model.feature_importances(), model.tree().clone());
             text = model.to_text(&names)?;
         }
-        close(&what, &importances, case.importances.as_deref().unwrap_or_default(), 1e-6);
+        assert_close(&what, &importances, case.importances.as_deref().unwrap_or_default(), 1e-6);
         assert_eq!((Some(tree.n_leaves()), Some(tree.depth())), (case.leaves, case.depth), "{what}");
         if let Some(expected) = &case.text {
             assert_eq!(&text, expected, "{what}");
@@ -169,7 +162,7 @@ fn boosting_is_scikit_learns() -> Result<()> {
     for case in &fixture.boosting {
         let what = format!("{} on {} {} with {:?}", case.kind, case.x, case.y, case.params);
         let found = predicted(&fixture, case, "HistGradientBoosting", boosting_params(&case.params))?;
-        close(&what, &found, &case.predicted, 1e-5);
+        assert_close(&what, &found, &case.predicted, 1e-5);
     }
     Ok(())
 }
@@ -261,10 +254,10 @@ fn adaboost_is_scikit_learns() -> Result<()> {
     let tree = DecisionTreeClassifier::params().max_depth(2).min_samples_leaf(5);
     let params = AdaBoostClassifier::params().estimator(tree).n_estimators(8);
     let model = params.fit_weighted(&x, &fixture.labels("multi"), &fixture.weights)?;
-    close("errors", model.estimator_errors(), &fixture.adaboost.errors, 1e-8);
-    close("weights", model.estimator_weights(), &fixture.adaboost.weights, 1e-8);
-    close("decision", &flat(model.decision_function(&new)?), &fixture.adaboost.decision, 1e-8);
-    close("probabilities", &flat(model.predict_proba(&new)?), &fixture.adaboost.predicted, 1e-8);
+    assert_close("errors", model.estimator_errors(), &fixture.adaboost.errors, 1e-8);
+    assert_close("weights", model.estimator_weights(), &fixture.adaboost.weights, 1e-8);
+    assert_close("decision", &flat(model.decision_function(&new)?), &fixture.adaboost.decision, 1e-8);
+    assert_close("probabilities", &flat(model.predict_proba(&new)?), &fixture.adaboost.predicted, 1e-8);
     Ok(())
 }
 
@@ -345,7 +338,7 @@ fn combinations_do_what_they_say() -> Result<()> {
     let members: Vec<(&str, AnyClassifier)> = vec![("tree", tree.clone().into()), ("forest", forest.into())];
     let vote =
         VotingClassifier::params().estimators(members.clone()).voting(Voting::Soft).weights(vec![3.0, 1.0]);
-    close("vote", &flat(vote.fit(&x, &labels)?.predict_proba(&new)?), &flat(expected), 1e-12);
+    assert_close("vote", &flat(vote.fit(&x, &labels)?.predict_proba(&new)?), &flat(expected), 1e-12);
     let alone = VotingClassifier::params().estimators(vec![("tree", tree.clone())]).fit(&x, &labels)?;
     assert_eq!(alone.predict(&new)?, tree.clone().fit(&x, &labels)?.predict(&new)?);
 
@@ -370,7 +363,7 @@ fn combinations_do_what_they_say() -> Result<()> {
     let halves = (Ridge::params().fit(&x, &y)?.predict(&test)?
         + HistGradientBoostingRegressor::params().fit(&x, &y)?.predict(&test)?)
         / 2.0;
-    close("mean", &vote.predict(&test)?.to_vec(), &halves.to_vec(), 1e-12);
+    assert_close("mean", &vote.predict(&test)?.to_vec(), &halves.to_vec(), 1e-12);
     let stack = StackingClassifier::params().estimators(members).passthrough(true).fit(&x, &labels)?;
     assert!(
         stack.score(
@@ -430,7 +423,7 @@ fn shap_values_are_shapleys() -> Result<()> {
                 let of_tree = shapley(tree, &row.to_vec());
                 expected.iter_mut().zip(of_tree).for_each(|(sum, value)| *sum += value);
             }
-            close(set, &values.column(0).to_vec(), &expected, 1e-10);
+            assert_close(set, &values.column(0).to_vec(), &expected, 1e-10);
         }
     }
     Ok(())
@@ -443,7 +436,7 @@ fn shap_values_add_up_to_the_prediction() -> Result<()> {
     let (y, labels) = (fixture.y("reg"), fixture.labels("multi"));
     let check = |model: &dyn TreeEnsemble, raw: Array2<f64>| -> Result<()> {
         let shap = shap_values(model, &new)?;
-        close(model.name(), &flat(shap.raw_predictions()), &flat(raw), 1e-9);
+        assert_close(model.name(), &flat(shap.raw_predictions()), &flat(raw), 1e-9);
         assert!(shap.values.iter().any(|&value| value != 0.0));
         Ok(())
     };
@@ -471,9 +464,9 @@ fn partial_dependence_is_scikit_learns() -> Result<()> {
     for case in &fixture.dependence {
         let found = partial_dependence(&x, &case.features, 8, |x| model.predict(x))?;
         for (found, expected) in found.grid.iter().zip(&case.grid) {
-            close("grid", found, expected, 1e-6);
+            assert_close("grid", found, expected, 1e-6);
         }
-        close("average", &found.average.to_vec(), &case.average, 1e-5);
+        assert_close("average", &found.average.to_vec(), &case.average, 1e-5);
         assert_eq!(found.individual.dim(), (x.nrows(), case.average.len()));
     }
     assert!(partial_dependence(&x, &[4], 8, |x| model.predict(x)).is_err());
