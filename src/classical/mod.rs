@@ -31,7 +31,6 @@ mod estimator;
 pub mod explain;
 pub mod feature_selection;
 pub mod imbalance;
-pub mod inspection;
 pub mod linalg;
 pub mod linear;
 pub mod manifold;

@@ -1,12 +1,11 @@
 //! `kiln fit`: a model of a column of a CSV file.
 
 use anyhow::{Context, Result, bail, ensure};
-use kiln::classical::inspection::permutation_importance;
+use kiln::classical::explain::permutation_importance;
 use kiln::classical::metrics::{classifier_scorer, confusion_matrix, regressor_scorer};
 use kiln::classical::model_selection::{KFold, StratifiedKFold, cross_val_score, train_test_indices};
 use kiln::classical::prelude::*;
 use kiln::classical::table::{Estimator, Schema, Table, TableModel};
-use kiln::classical::{AnyClassifier, AnyRegressor};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -271,7 +270,7 @@ fn report(model: &TableModel, test: &Table, seed: u64) -> Result<()> {
     let rows: Vec<usize> = (0..test.rows().min(1000)).collect();
     let some = test.take(&rows)?;
     let x = model.schema().matrix(&some)?;
-    let mut importances = Vec::new();
+    let mut importances = None;
     if let (Some(classifier), Some(names)) = (model.classifier(), model.classes()) {
         let all = labels(test, model, names)?;
         let matrix = confusion_matrix(&all, &classifier.predict(&model.schema().matrix(test)?)?)?;
@@ -279,13 +278,14 @@ fn report(model: &TableModel, test: &Table, seed: u64) -> Result<()> {
             matrix.labels.iter().map(|&label| names.classes()[label as usize].clone()).collect();
         println!("\n{}", matrix.report(&known));
         let labels = labels(&some, model, names)?;
-        importances = permutation_importance::<AnyClassifier>(classifier, &x, &labels, None, 3, seed)?;
+        importances = Some(permutation_importance(&x, 3, seed, |x| classifier.score(x, &labels))?);
     }
     if let Some(regressor) = model.regressor() {
         let targets = some.targets(model.target())?;
-        importances = permutation_importance::<AnyRegressor>(regressor, &x, &targets, None, 3, seed)?;
+        importances = Some(permutation_importance(&x, 3, seed, |x| regressor.score(x, &targets))?);
     }
-    let mut named: Vec<(String, f64)> = model.schema().names().into_iter().zip(importances).collect();
+    let means = importances.map(|found| found.means()).unwrap_or_default();
+    let mut named: Vec<(String, f64)> = model.schema().names().into_iter().zip(means).collect();
     named.sort_by(|a, b| b.1.total_cmp(&a.1));
     println!("the most important columns, by what shuffling one costs:");
     for (name, importance) in named.iter().take(LISTED) {
