@@ -12,6 +12,7 @@ mod spectral;
 pub use agglomerative::{AgglomerativeClustering, AgglomerativeClusteringParams, Linkage};
 pub use dbscan::{Dbscan, DbscanParams};
 pub use hdbscan::{ClusterSelection, Hdbscan, HdbscanParams};
+pub(super) use k_means::plus_plus;
 pub use k_means::{Init, KMeans, KMeansParams, MiniBatchKMeans, MiniBatchKMeansParams};
 pub use mean_shift::{MeanShift, MeanShiftParams};
 pub use optics::{Optics, OpticsMethod, OpticsParams};

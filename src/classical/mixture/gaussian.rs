@@ -121,7 +121,7 @@ impl GaussianMixtureParams {
         spread: &(Array1<f64>, Array2<f64>),
         index: usize,
     ) -> Result<(Density, f64, usize, bool)> {
-        let first = start(self.init_params, x, self.n_components, &mut stream(self.seed, index));
+        let first = start(self.init_params, x, self.n_components, &mut stream(self.seed, index))?;
         // Any density will do to take the moments of given probabilities around its means.
         let features = x.ncols();
         let (count, size) = match self.covariance_type {

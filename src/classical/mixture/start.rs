@@ -1,9 +1,10 @@
 //! Which component each sample belongs to before the first step.
 
-use crate::classical::linalg::matmul;
-use crate::classical::random::weighted;
+use crate::Result;
+use crate::classical::cluster::{KMeans, plus_plus};
+use crate::classical::estimator::{Clusterer, FitClusterer};
 use fastrand::Rng;
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 /// How a Gaussian mixture starts.
@@ -23,31 +24,30 @@ pub enum InitParams {
     RandomFromData,
 }
 
-/// Most steps of k-means, and the movement of the centres, relative to the features' variance, at which
-/// it stops.
-const MAX_STEPS: usize = 300;
-const TOLERANCE: f64 = 1e-4;
-
 /// The first probabilities of the components, `[samples, components]`.
+///
+/// # Errors
+/// Values so large that distances overflow.
 pub(super) fn start(
     init: InitParams,
     x: ArrayView2<'_, f64>,
     components: usize,
     rng: &mut Rng,
-) -> Array2<f64> {
+) -> Result<Array2<f64>> {
     let one_each = |chosen: Vec<usize>| {
         let mut probabilities = Array2::zeros((x.nrows(), components));
         chosen.into_iter().enumerate().for_each(|(k, row)| probabilities[[row, k]] = 1.0);
         probabilities
     };
-    match init {
+    Ok(match init {
         InitParams::KMeans => {
             let mut probabilities = Array2::zeros((x.nrows(), components));
-            let labels = k_means(x, components, rng);
-            labels.into_iter().enumerate().for_each(|(row, k)| probabilities[[row, k]] = 1.0);
+            let clusters = KMeans::params().n_clusters(components).seed(rng.u64(..)).fit(&x)?;
+            let labels = clusters.labels().iter().enumerate();
+            labels.for_each(|(row, &k)| probabilities[[row, k as usize]] = 1.0);
             probabilities
         }
-        InitParams::KMeansPlusPlus => one_each(plus_plus(x, components, rng)),
+        InitParams::KMeansPlusPlus => one_each(plus_plus(x, None, components, rng)),
         InitParams::RandomFromData => one_each(rng.choose_multiple(0..x.nrows(), components)),
         InitParams::Random => {
             let mut probabilities =
@@ -58,72 +58,5 @@ pub(super) fn start(
             }
             probabilities
         }
-    }
-}
-
-fn squared_distances(x: ArrayView2<'_, f64>, point: ArrayView1<'_, f64>) -> Vec<f64> {
-    let distance = |row: ArrayView1<'_, f64>| row.iter().zip(&point).map(|(a, b)| (a - b) * (a - b)).sum();
-    x.rows().into_iter().map(distance).collect()
-}
-
-/// Rows drawn by their squared distance from those drawn before, each the best of a few draws (Arthur
-/// and Vassilvitskii, 2007).
-fn plus_plus(x: ArrayView2<'_, f64>, count: usize, rng: &mut Rng) -> Vec<usize> {
-    let trials = 2 + (count as f64).ln() as usize;
-    let mut chosen = vec![rng.usize(..x.nrows())];
-    let mut nearest = squared_distances(x, x.row(chosen[0]));
-    while chosen.len() < count {
-        let attempts = (0..trials).map(|_| {
-            let row = weighted(rng, &nearest);
-            let mut distances = squared_distances(x, x.row(row));
-            distances.iter_mut().zip(&nearest).for_each(|(new, old)| *new = new.min(*old));
-            (distances.iter().sum::<f64>(), row, distances)
-        });
-        let Some((_, row, distances)) = attempts.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
-        chosen.push(row);
-        nearest = distances;
-    }
-    chosen
-}
-
-/// The cluster of each row (Lloyd, 1982).
-fn k_means(x: ArrayView2<'_, f64>, count: usize, rng: &mut Rng) -> Vec<usize> {
-    let mut centers = x.select(Axis(0), &plus_plus(x, count, rng));
-    let enough = TOLERANCE * x.var_axis(Axis(0), 0.0).mean().unwrap_or(0.0);
-    let mut labels = nearest(x, &centers);
-    for _ in 0..MAX_STEPS {
-        let mut sums = Array2::<f64>::zeros(centers.dim());
-        let mut counts = Array1::<f64>::zeros(count);
-        for (row, &label) in x.rows().into_iter().zip(&labels) {
-            sums.row_mut(label).scaled_add(1.0, &row);
-            counts[label] += 1.0;
-        }
-        let mut moved = 0.0;
-        for ((mut center, sum), &count) in centers.rows_mut().into_iter().zip(sums.rows()).zip(&counts) {
-            // A centre that nothing is nearest to stays where it is.
-            if count > 0.0 {
-                let mean = &sum / count;
-                moved += (&mean - &center).mapv(|change| change * change).sum();
-                center.assign(&mean);
-            }
-        }
-        let next = nearest(x, &centers);
-        let same = next == labels;
-        labels = next;
-        if same || moved <= enough {
-            break;
-        }
-    }
-    labels
-}
-
-/// The nearest centre of each row.
-fn nearest(x: ArrayView2<'_, f64>, centers: &Array2<f64>) -> Vec<usize> {
-    let squares = centers.map_axis(Axis(1), |center| center.dot(&center));
-    let products = matmul(x, centers.t());
-    let label = |row: ArrayView1<'_, f64>| {
-        let distances = row.iter().zip(&squares).map(|(product, square)| square - 2.0 * product).enumerate();
-        distances.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(label, _)| label)
-    };
-    products.rows().into_iter().map(label).collect()
+    })
 }

@@ -177,14 +177,14 @@ fn fill_empty(
     }
 }
 
-/// Centres drawn from the rows with a probability that grows with the distance from those drawn already,
-/// the best of a few each time (k-means++; Arthur and Vassilvitskii, 2007).
-pub(super) fn plus_plus(
+/// Rows drawn with a probability that grows with the distance from those drawn already, the best of a few
+/// each time (k-means++; Arthur and Vassilvitskii, 2007); `x` is row-major.
+pub(in crate::classical) fn plus_plus(
     x: ArrayView2<'_, f64>,
     weights: Option<&[f64]>,
     clusters: usize,
     rng: &mut Rng,
-) -> Array2<f64> {
+) -> Vec<usize> {
     let weight = |row: usize| weights.map_or(1.0, |weights| weights[row]);
     let values = x.as_slice().unwrap_or_default();
     let trials = 2 + (clusters as f64).ln() as usize;
@@ -211,5 +211,5 @@ pub(super) fn plus_plus(
             nearest = squares;
         }
     }
-    x.select(ndarray::Axis(0), &chosen)
+    chosen
 }

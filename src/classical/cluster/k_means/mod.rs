@@ -3,6 +3,7 @@
 mod lloyd;
 mod mini_batch;
 
+pub(in crate::classical) use lloyd::plus_plus;
 pub use mini_batch::{MiniBatchKMeans, MiniBatchKMeansParams};
 
 use crate::classical::data::{Features, Matrix, Training};
@@ -115,7 +116,7 @@ impl Init {
         rng: &mut Rng,
     ) -> Result<Array2<f64>> {
         match self {
-            Init::PlusPlus => Ok(lloyd::plus_plus(x, weights, clusters, rng)),
+            Init::PlusPlus => Ok(x.select(Axis(0), &plus_plus(x, weights, clusters, rng))),
             Init::Random => {
                 let mut rows: Vec<usize> = (0..x.nrows()).collect();
                 rng.shuffle(&mut rows);
