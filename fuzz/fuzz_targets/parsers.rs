@@ -12,9 +12,9 @@ use std::path::Path;
 fuzz_target!(|bytes: &[u8]| {
     let Some((&kind, bytes)) = bytes.split_first() else { return };
     let path = Path::new("fuzzed");
-    match kind % 4 {
+    match kind % 5 {
         0 => {
-            if let Ok(array) = IdxArray::read(bytes, usize::from(kind / 4 % 5), path) {
+            if let Ok(array) = IdxArray::read(bytes, usize::from(kind / 5 % 5), path) {
                 assert_eq!(array.data.len(), array.dims.iter().product::<usize>());
             }
         }
@@ -30,6 +30,9 @@ fuzz_target!(|bytes: &[u8]| {
             if let Ok(mut adam) = Adam::new(&params, AdamOptions::default()) {
                 let _ = adam.load_state_dict(&state, path);
             }
+        }
+        3 => {
+            let _ = StateDict::read_pytorch(bytes, path);
         }
         _ => {
             let file = std::env::temp_dir().join(format!("kiln-fuzz-{}", std::process::id()));

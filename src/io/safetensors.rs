@@ -3,7 +3,7 @@
 use super::write_atomic;
 use crate::{DType, Element, Error, Result, Shape};
 use half::bf16;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -62,10 +62,10 @@ impl HostTensor {
         }
     }
 
-    /// A tensor from its form in a file; the message of an error is for the one who knows the key.
-    fn decode(info: &TensorInfo, raw: Vec<u8>) -> Result<HostTensor, String> {
-        Shape::new(&info.shape).map_err(|error| error.to_string())?;
-        let (dtype, bytes) = match info.dtype {
+    /// A tensor from its form in a file, row-major; the message of an error is for the one who knows the key.
+    pub(super) fn decode(dtype: Dtype, shape: &[usize], raw: Vec<u8>) -> Result<HostTensor, String> {
+        Shape::new(shape).map_err(|error| error.to_string())?;
+        let (dtype, bytes) = match dtype {
             Dtype::F32 => (DType::F32, raw),
             Dtype::F16 => (DType::F16, raw),
             Dtype::I32 => (DType::I32, raw),
@@ -87,7 +87,7 @@ impl HostTensor {
                 return Err(format!("elements of type {other}, expected {known}"));
             }
         };
-        Ok(HostTensor { dtype, shape: info.shape.clone(), bytes })
+        Ok(HostTensor { dtype, shape: shape.to_vec(), bytes })
     }
 }
 
@@ -160,7 +160,7 @@ impl StateDict {
         for key in header.offset_keys() {
             if let Some(info) = header.info(&key) {
                 let raw = read((info.data_offsets.1 - info.data_offsets.0) as u64)?;
-                let tensor = HostTensor::decode(info, raw)
+                let tensor = HostTensor::decode(info.dtype, &info.shape, raw)
                     .map_err(|message| corrupt(format!("tensor {key:?}: {message}")))?;
                 state.tensors.insert(key, tensor);
             }
