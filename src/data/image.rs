@@ -71,6 +71,8 @@ pub(super) struct Header {
     /// As shown.
     pub height: u32,
     pub grey: bool,
+    /// Whether there are more frames than the one that is read.
+    pub animated: bool,
 }
 
 /// Reads the header, and looks whether the file was cut off.
@@ -82,8 +84,26 @@ pub(super) fn header(bytes: &[u8], name: &Path) -> Result<Header> {
         if orientation.to_exif() > 4 {
             (width, height) = (height, width);
         }
-        Ok(Header { format, width, height, grey: !decoder.color_type().has_color() })
+        let grey = !decoder.color_type().has_color();
+        Ok(Header { format, width, height, grey, animated: animated(bytes, format) })
     })
+}
+
+/// Whether the file says that it is an animation.
+#[cfg(feature = "train")]
+fn animated(bytes: &[u8], format: ImageFormat) -> bool {
+    let first = |mark: &[u8]| bytes.windows(mark.len()).position(|window| window == mark);
+    match format {
+        // An animation's chunk comes before the pixels.
+        ImageFormat::Png => first(b"acTL").is_some_and(|control| Some(control) < first(b"IDAT")),
+        // The extension by which all of them are repeated.
+        ImageFormat::Gif => first(b"NETSCAPE2.0").is_some(),
+        // A flag of the extended header.
+        ImageFormat::WebP => {
+            bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|flags| flags & 2 != 0)
+        }
+        _ => false,
+    }
 }
 
 /// The content of a regular file; a pipe or device is refused, since reading it might never end.
@@ -174,6 +194,6 @@ fn fault(path: &Path, error: ::image::ImageError) -> Error {
         ::image::ImageError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
             Error::io(path, error)
         }
-        error => Error::file(path, error.to_string()),
+        error => Error::file(path, error.to_string().trim_end()),
     }
 }

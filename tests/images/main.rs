@@ -1,6 +1,8 @@
 //! Image data: files, trees of them, and what becomes of an image on its way to a network.
 
+mod augment;
 mod folders;
+mod formats;
 mod preprocessing;
 mod records;
 

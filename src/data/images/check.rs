@@ -27,6 +27,7 @@ struct Facts {
     /// 2^64 pairs of the same length.
     key: (usize, u64),
     extension_lies: bool,
+    animated: bool,
 }
 
 /// Checks all candidates on all threads and keeps what can be used.
@@ -99,14 +100,21 @@ fn examine(source: &Source, records: &[Records], whole: bool) -> Result<Facts> {
             }
             let claimed = path.extension().and_then(ImageFormat::from_extension);
             let extension_lies = claimed.is_some_and(|claimed| claimed != header.format);
-            Ok(Facts { width: header.width, height: header.height, grey, key, extension_lies })
+            Ok(Facts {
+                width: header.width,
+                height: header.height,
+                grey,
+                key,
+                extension_lies,
+                animated: header.animated,
+            })
         }
         Source::Record { block, .. } => {
             let Some(&Records { width, height, channels, .. }) = records.get(*block) else {
                 return Err(Error::op("image set", "there is no such record"));
             };
             let (width, height) = (width as u32, height as u32);
-            Ok(Facts { width, height, grey: channels == 1, key, extension_lies: false })
+            Ok(Facts { width, height, grey: channels == 1, key, extension_lies: false, animated: false })
         }
     }
 }
@@ -144,11 +152,10 @@ fn keep_learnable(listing: &mut Listing, found: &mut Vec<(Candidate, Facts)>) {
 
 fn warn(listing: &mut Listing, found: &[(Candidate, Facts)]) {
     let name = |candidate: &Candidate| candidate.source.name(&listing.records);
-    let lying: Vec<_> = found
-        .iter()
-        .filter(|(_, facts)| facts.extension_lies)
-        .map(|(candidate, _)| name(candidate))
-        .collect();
+    let all = |fits: fn(&Facts) -> bool| -> Vec<String> {
+        found.iter().filter(|(_, facts)| fits(facts)).map(|(candidate, _)| name(candidate)).collect()
+    };
+    let (lying, animated) = (all(|facts| facts.extension_lies), all(|facts| facts.animated));
     let (mut first, mut leaks, mut torn, mut same) = (HashMap::new(), Vec::new(), Vec::new(), 0);
     for (candidate, facts) in found {
         let other = *first.entry(facts.key).or_insert(candidate);
@@ -171,6 +178,7 @@ fn warn(listing: &mut Listing, found: &[(Candidate, Facts)]) {
         }
     };
     say(lying.len(), "images whose name has the extension of another format", lying);
+    say(animated.len(), "animations, of which only the first frame is used", animated);
     say(same, "images are byte for byte the same as another", Vec::new());
     say(leaks.len(), "images to judge by are also among those to learn from", leaks);
     say(torn.len(), "images have one label here and another one there", torn);
