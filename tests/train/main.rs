@@ -2,6 +2,7 @@
 
 mod evaluation;
 mod record;
+mod report;
 mod tensorboard;
 mod trainer;
 
