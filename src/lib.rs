@@ -9,6 +9,8 @@ pub mod device;
 mod dtype;
 mod engine;
 mod error;
+#[cfg(feature = "train")]
+pub mod explain;
 pub mod expr;
 mod graph;
 pub mod io;

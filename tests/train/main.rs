@@ -1,6 +1,7 @@
-//! Training runs, and what is written about them: evaluation, figures, reports.
+//! Training runs, and what is told of them and their models: evaluation, figures, reports, explanations.
 
 mod evaluation;
+mod explain;
 mod record;
 mod report;
 mod tensorboard;

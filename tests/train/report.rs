@@ -103,7 +103,7 @@ fn page_of_ten_classes() {
     assert_eq!(html.matches("src=\"data:image/png;base64,iVBORw0KGgo").count(), 12);
     assert_eq!(html.matches("<svg ").count(), 4);
     let evaluation = evaluation(&classes, 97);
-    assert!(html.contains(&format!("<b>{:.1} %</b>", 100.0 * evaluation.accuracy)));
+    assert!(html.contains(&format!("<b>{:.2} %</b>", 100.0 * evaluation.accuracy)));
     for count in evaluation.confusion.counts.iter().filter(|&&count| count > 0.0) {
         assert!(html.contains(&format!(">{count}</td>")));
     }
@@ -153,7 +153,11 @@ fn no_history_and_no_mistakes() {
     };
     let html = report.html().unwrap();
     assert_well_formed(&html);
-    assert!(html.contains("100.0 %") && !html.contains("Most confused") && !html.contains("Worst mistakes"));
+    assert!(
+        html.contains("<b>100.00 %</b>")
+            && !html.contains("Most confused")
+            && !html.contains("Worst mistakes")
+    );
     assert!(html.contains("<span>–</span>"), "nothing is known of b");
 
     // Losses that are not finite, and an epoch alone, have charts all the same.

@@ -4,17 +4,17 @@ use super::text::escape;
 use crate::train::Calibration;
 use std::fmt::Write;
 
-const WIDTH: f64 = 460.0;
-const HEIGHT: f64 = 260.0;
-const LEFT: f64 = 46.0;
-const RIGHT: f64 = 10.0;
+const WIDTH: f64 = 360.0;
+const HEIGHT: f64 = 230.0;
+const LEFT: f64 = 44.0;
+const RIGHT: f64 = 16.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 40.0;
 
 /// A line of a chart.
 pub(super) struct Series {
     pub(super) name: &'static str,
-    /// The class that gives its colour: `main` or `other`.
+    /// The class that gives its colour: `main` or `quiet`.
     pub(super) colour: &'static str,
     pub(super) points: Vec<(f64, f64)>,
 }

@@ -85,15 +85,16 @@ impl Report<'_> {
 
     fn figures(&self) -> String {
         let evaluation = self.evaluation;
-        let mut figures = vec![("Accuracy", percent(evaluation.accuracy), "of images predicted right")];
+        let mut figures =
+            vec![("Accuracy", format!("{:.2} %", 100.0 * evaluation.accuracy), "of images right")];
         let best = format!("Top-{} accuracy", evaluation.top_k.k);
         if evaluation.top_k.k < evaluation.classes.len() {
-            figures.push((&best, percent(evaluation.top_k.accuracy), "right among the best guesses"));
+            figures.push((&best, percent(evaluation.top_k.accuracy), "among the best"));
         }
         figures.push(("Macro F1", format!("{:.3}", evaluation.macro_f1), "mean over classes"));
         figures.push(("Loss", format!("{:.4}", evaluation.loss), "cross-entropy, nats"));
         let error = percent(evaluation.calibration.expected_error);
-        figures.push(("Calibration error", error, "confidence against accuracy"));
+        figures.push(("Calibration error", error, "15 bins of confidence"));
         let seconds: f64 = self.history.iter().map(|record| record.seconds).sum();
         let epochs = format!("{} epochs", self.history.len());
         if !self.history.is_empty() {
@@ -114,7 +115,7 @@ impl Report<'_> {
             Series { name, colour, points: self.history.iter().map(point).collect() }
         };
         let pair = |train, validation| {
-            vec![series("training", "other", train), series("validation", "main", validation)]
+            vec![series("training", "quiet", train), series("validation", "main", validation)]
         };
         let rates = self.learning_rates.iter().map(|&(step, rate)| (step as f64, rate)).collect();
         let rates = vec![Series { name: "last", colour: "main", points: rates }];
@@ -254,8 +255,7 @@ impl Report<'_> {
             let _ = writeln!(
                 figures,
                 "<figure><img{pixels} src=\"{uri}\" alt=\"{name}\"><figcaption><span class=\"truth\">{label}\
-                 </span><span class=\"arrow\">→</span><span class=\"guess\">{predicted}</span> {probability}\
-                 <small>{name}</small></figcaption></figure>"
+                 </span><span class=\"arrow\">→</span><span class=\"guess\">{predicted}</span><small>{probability}</small><small>{name}</small></figcaption></figure>"
             );
         }
         html += &card(
@@ -273,9 +273,11 @@ impl Report<'_> {
         let gap: f64 = bins.iter().map(|bin| bin.images as f64 * (bin.confidence - bin.accuracy)).sum();
         let gap = gap / self.evaluation.images as f64;
         let leaning = match gap {
-            gap if gap > 0.01 => format!("On the whole the model is {} surer than it is right.", points(gap)),
+            gap if gap > 0.01 => {
+                format!("On the whole the model is surer than it is right, by {}.", points(gap))
+            }
             gap if gap < -0.01 => {
-                format!("On the whole the model is right {} more often than it is sure.", points(-gap))
+                format!("On the whole the model is more often right than it is sure, by {}.", points(-gap))
             }
             _ => "On the whole the model is about as sure as it is right.".to_string(),
         };
