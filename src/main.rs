@@ -35,6 +35,10 @@ enum Command {
     Predict(cli::predict::Predict),
     /// Say how good a classifier of images is
     Evaluate(cli::evaluate::Evaluate),
+    /// Show where in an image a classifier looks
+    Explain(cli::explain::Explain),
+    /// Say what is in a model file, or which networks there are
+    Info(cli::info::Info),
     /// Store a classifier of images in fewer bits
     Export(cli::evaluate::Export),
     /// Find groups of alike rows in a CSV file
@@ -61,6 +65,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Train(train) => return cli::train::run(&train),
         Command::Predict(predict) => return cli::predict::run(&predict),
         Command::Evaluate(evaluate) => cli::evaluate::run(&evaluate)?,
+        Command::Explain(explain) => cli::explain::run(&explain)?,
+        Command::Info(info) => cli::info::run(&info)?,
         Command::Export(export) => cli::evaluate::export(&export)?,
         Command::Cluster(cluster) => cli::cluster::run(&cluster)?,
     }

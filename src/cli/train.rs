@@ -198,20 +198,7 @@ fn describe(run: &Run, engine: &Engine, progress: &mut Progress) -> Result<()> {
     let preprocessing = classifier.preprocessing();
     let size = preprocessing.size;
     let rows = summary(classifier.network(), classifier.params(), [preprocessing.channels, size, size])?;
-    let width = rows.iter().map(|row| row.path.len()).max().unwrap_or(0).max(5);
-    progress.say(&format!("{:width$}  {:>16}  {:>10}  {:>12}", "layer", "output", "parameters", "FLOPs"));
-    for row in &rows {
-        let shape = row.output.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
-        progress.say(&format!("{:width$}  {shape:>16}  {:10}  {:12}", row.path, row.parameters, row.flops));
-    }
-    let (parameters, flops) =
-        (rows.iter().map(|row| row.parameters).sum::<usize>(), rows.iter().map(|row| row.flops).sum::<u64>());
-    progress.say(&format!(
-        "{}: {parameters} parameters, {:.1} million operations an image of {}x{size}x{size}",
-        classifier.architecture().name,
-        flops as f64 / 1e6,
-        preprocessing.channels
-    ));
+    super::layers(&rows, |line| progress.say(line));
     run.notes().iter().for_each(|note| progress.say(note));
     progress.say(&format!("device: {} ({})", engine.name(), engine.reason()));
     let options = run.options();
@@ -227,13 +214,14 @@ fn conclude(outcome: &Outcome, json: bool) -> Result<()> {
     if json {
         let summary = json!({
             "model": path(&outcome.model)?,
+            "report": path(&outcome.report)?,
             "epochs": outcome.history,
             "evaluation": outcome.evaluation,
         });
         println!("{summary}");
     } else {
         println!("{}", outcome.evaluation);
-        println!("model: {}", outcome.model.display());
+        println!("model:  {}\nreport: {}", outcome.model.display(), outcome.report.display());
     }
     Ok(())
 }

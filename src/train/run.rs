@@ -1,12 +1,12 @@
 //! A run: a folder of images in, a folder with a classifier and its report out.
 
 use super::{
-    EpochRecord, Evaluation, EventWriter, ImageClassifier, Precision, TrainOptions, Trainer, Watch, predict,
-    read_metrics, write_metrics,
+    EpochRecord, Evaluation, EventWriter, ImageClassifier, Precision, Report, Thumbnail, TrainOptions,
+    Trainer, Watch, predict, read_metrics, write_metrics,
 };
 use crate::data::{Augment, Dataset, ImageSet, Images, Preprocessing};
 use crate::device::DeviceKind;
-use crate::io::{StateDict, write_atomic};
+use crate::io::{load_weights, write_atomic};
 use crate::models::{Architecture, Head, load_pretrained};
 use crate::{Engine, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,9 @@ const SETTINGS: &str = "settings.json";
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const MODEL: &str = "model.safetensors";
 const METRICS: &str = "metrics.csv";
+const REPORT: &str = "report.html";
+/// The most mistakes that the report shows.
+const SHOWN: usize = 24;
 /// Bytes of decoded images that are kept.
 const CACHE: usize = 1 << 30;
 /// The fewest updates of an epoch that batches are made smaller for.
@@ -122,6 +125,8 @@ pub struct Outcome {
     pub evaluation: Evaluation,
     /// The model file of that network.
     pub model: PathBuf,
+    /// The report.
+    pub report: PathBuf,
 }
 
 impl Run {
@@ -165,7 +170,7 @@ impl Run {
         let classifier =
             ImageClassifier::new(engine, settings.train.seed, architecture, classes, preprocessing)?;
         if let Some(weights) = &settings.weights {
-            let state = StateDict::load(weights)?;
+            let state = load_weights(weights)?;
             let head = load_pretrained(classifier.params(), classifier.network(), &state, weights)?;
             notes.push(match head {
                 Head::Loaded => "starts from all of the weights given".to_string(),
@@ -255,7 +260,10 @@ impl Run {
         let best = ImageClassifier::load(&model, params.engine())?;
         let predictions = predict(best.network(), best.params(), &validation, self.options.batch_size)?;
         let evaluation = Evaluation::new(best.classes(), &predictions.probabilities, &predictions.labels)?;
-        Ok(Outcome { history, evaluation, model })
+        let report = out.join(REPORT);
+        let html = self.report(&history, trainer.learning_rates(), &evaluation)?;
+        write_atomic(&report, |file| file.write_all(html.as_bytes()))?;
+        Ok(Outcome { history, evaluation, model, report })
     }
 
     /// The network, its classes and its preprocessing.
@@ -327,6 +335,60 @@ impl Run {
             Err(Error::OutOfMemory { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    fn report(&self, history: &[EpochRecord], rates: &[f32], evaluation: &Evaluation) -> Result<String> {
+        let thumbnail = |index: usize| {
+            let (image, name) = (self.validation.decode(index)?, self.validation.name(index)?);
+            Ok(Thumbnail { image, name })
+        };
+        let mistakes = evaluation.mistakes.iter().take(SHOWN).map(|mistake| thumbnail(mistake.index));
+        let thumbnails = mistakes.collect::<Result<Vec<_>>>()?;
+        let rates: Vec<(usize, f64)> = rates.iter().map(|&rate| f64::from(rate)).enumerate().collect();
+        let counts = [
+            ("training".to_string(), self.train.counts()),
+            ("validation".to_string(), self.validation.counts()),
+        ];
+        let skipped =
+            self.train.skipped().iter().map(|file| format!("skipped {}: {}", file.name, file.reason));
+        let warnings: Vec<String> = self.train.warnings().iter().cloned().chain(skipped).collect();
+        let engine = self.classifier.params().engine();
+        let page = Report {
+            title: &self.settings.data.display().to_string(),
+            device: engine.name(),
+            settings: &self.table()?,
+            history,
+            learning_rates: &rates,
+            evaluation,
+            counts: &counts,
+            thumbnails: &thumbnails,
+            warnings: &warnings,
+        };
+        page.html()
+    }
+
+    /// The settings as names and values.
+    fn table(&self) -> Result<Vec<(String, String)>> {
+        let Preprocessing { channels, size, .. } = self.classifier.preprocessing();
+        let json = |settings: serde_json::Result<serde_json::Value>| {
+            settings.map_err(|error| Error::op("report", error.to_string()))
+        };
+        let mut settings = json(serde_json::to_value(&self.settings))?;
+        // What was made of them is more than what was asked for.
+        settings["train"] = json(serde_json::to_value(&self.options))?;
+        let mut rows = vec![
+            ("input".to_string(), format!("{channels}x{size}x{size}")),
+            ("parameters".to_string(), self.classifier.params().count().to_string()),
+        ];
+        let parts =
+            [&settings, &settings["train"]].into_iter().filter_map(serde_json::Value::as_object).flatten();
+        for (name, value) in parts.filter(|(_, value)| !value.is_null()) {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            if name != "train" {
+                rows.push((name.clone(), text));
+            }
+        }
+        Ok(rows)
     }
 
     /// A number that other images, or the same with other labels, are unlikely to have.
