@@ -1,5 +1,7 @@
 //! The command line, as a user runs it.
 
+mod images;
+
 use serde_json::Value;
 use std::process::{Command, Output};
 
