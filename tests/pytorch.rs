@@ -124,6 +124,13 @@ fn hostile_pickles_are_refused() {
     let state = read(&legacy(&one(b"K\x00", b"ctorch\nSize\n(K\x02K\x02t\x85R", b"(K\x01K\x02t"))).unwrap();
     assert_eq!(state.tensors["w"].to_vec::<f32>().unwrap(), [1.0, 3.0, 2.0, 4.0]);
 
+    // Python 2's way to write an ordered dict: from a list of lists.
+    let python2 = one(b"K\x00", b"K\x02\x85", b"K\x01\x85");
+    let python2 =
+        [&b"ccollections\nOrderedDict\n(]](U\x01w"[..], &python2[4..python2.len() - 2], b"eatR."].concat();
+    let state = read(&legacy(&python2)).unwrap();
+    assert_eq!(state.tensors["w"].to_vec::<f32>().unwrap(), [1.0, 2.0]);
+
     let refused = |pickle: &[u8], expected: &str| assert_refused(read(&legacy(pickle)), expected);
     refused(b"cos\nsystem\n(U\x04exittR.", "os.system is none of what a state dict consists of");
     refused(b"\x8c\x08builtins\x8c\x04eval\x93.", "builtins.eval is none of what");

@@ -8,6 +8,7 @@ pub use grad::Gradients;
 
 use crate::{Result, Tensor};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Computes several tensors in one go: what they share is computed once.
 pub fn eval<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
@@ -21,10 +22,10 @@ pub(crate) fn recorded(output: &Tensor) -> Vec<(Tensor, Vec<Tensor>)> {
     let mut nodes = BTreeMap::new();
     let mut stack = vec![output.clone()];
     while let Some(tensor) = stack.pop() {
-        if !nodes.contains_key(&tensor.id()) {
+        if let Entry::Vacant(place) = nodes.entry(tensor.id()) {
             let inputs = tensor.inner().state().inputs.clone();
             stack.extend(inputs.iter().cloned());
-            nodes.insert(tensor.id(), (tensor, inputs));
+            place.insert((tensor, inputs));
         }
     }
     nodes.into_values().collect()

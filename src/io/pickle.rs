@@ -161,8 +161,10 @@ impl<'a> Machine<'_, 'a> {
                 0x85..=0x87 => {
                     // TUPLE1 to TUPLE3
                     let count = usize::from(operation - 0x84);
-                    let Some(from) = self.free().checked_sub(count) else { return Err(UNDERFLOW.into()) };
-                    let items = self.stack.split_off(self.stack.len() - self.free() + from);
+                    if self.free() < count {
+                        return Err(UNDERFLOW.into());
+                    }
+                    let items = self.stack.split_off(self.stack.len() - count);
                     self.push(Value::Tuple(items));
                 }
                 b'a' => {
@@ -196,12 +198,11 @@ impl<'a> Machine<'_, 'a> {
                 }
                 b'R' => {
                     let (arguments, function) = (self.pop()?, self.pop()?);
-                    let ordered =
-                        matches!(self.values[function], Value::Global("collections", "OrderedDict"));
-                    self.push(match &self.values[arguments] {
-                        Value::Tuple(items) if ordered && items.is_empty() => Value::Dict(Vec::new()),
+                    let called = match self.values[function] {
+                        Value::Global("collections", "OrderedDict") => self.ordered_dict(arguments)?,
                         _ => Value::Call(function, arguments),
-                    });
+                    };
+                    self.push(called);
                 }
                 b'b' => drop(self.pop()?), // BUILD: attributes of an object, such as a state dict's `_metadata`.
                 other => return Err(format!("the operation {other:#04x} has no place in a state dict")),
@@ -255,6 +256,23 @@ impl<'a> Machine<'_, 'a> {
         }
         self.push(Value::Global(module, name));
         Ok(())
+    }
+
+    /// What `OrderedDict()` makes, or as Python 2 wrote it, `OrderedDict([[key, value], ...])`.
+    fn ordered_dict(&self, arguments: Id) -> Result<Value<'a>, String> {
+        let pair = |&id: &Id| match &self.values[id] {
+            Value::List(pair) | Value::Tuple(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
+            other => Err(format!("{} in place of a key and its value", kind(other))),
+        };
+        let entries = match self.values[arguments] {
+            Value::Tuple(ref none) if none.is_empty() => Ok(Vec::new()),
+            Value::Tuple(ref one) => match &self.values[one[0]] {
+                Value::List(pairs) => pairs.iter().map(pair).collect(),
+                other => Err(format!("a dict made of {}", kind(other))),
+            },
+            ref other => Err(format!("a dict made of {}", kind(other))),
+        };
+        Ok(Value::Dict(entries?))
     }
 
     fn push(&mut self, value: Value<'a>) {
