@@ -2,7 +2,7 @@
 #![no_main]
 
 use kiln::Engine;
-use kiln::data::IdxArray;
+use kiln::data::{IdxArray, ImageSet, decode_bytes};
 use kiln::io::StateDict;
 use kiln::nn::{Linear, Params};
 use kiln::optim::{Adam, AdamOptions, Optimizer};
@@ -12,9 +12,9 @@ use std::path::Path;
 fuzz_target!(|bytes: &[u8]| {
     let Some((&kind, bytes)) = bytes.split_first() else { return };
     let path = Path::new("fuzzed");
-    match kind % 5 {
+    match kind % 7 {
         0 => {
-            if let Ok(array) = IdxArray::read(bytes, usize::from(kind / 5 % 5), path) {
+            if let Ok(array) = IdxArray::read(bytes, usize::from(kind / 7 % 5), path) {
                 assert_eq!(array.data.len(), array.dims.iter().product::<usize>());
             }
         }
@@ -32,15 +32,24 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         3 => {
-            let _ = StateDict::read_pytorch(bytes, path);
-        }
-        _ => {
-            let file = std::env::temp_dir().join(format!("kiln-fuzz-{}", std::process::id()));
-            if std::fs::write(&file, bytes).is_ok() {
-                if let Ok(values) = kiln::data::image::load_gray(&file, 8, 8) {
-                    assert_eq!(values.len(), 64);
-                }
+            if let Ok(image) = decode_bytes(bytes, path) {
+                assert!(image.width() > 0 && image.height() > 0);
             }
         }
+        4 => {
+            let _ = StateDict::read_pytorch(bytes, path);
+        }
+        5 => open("csv", bytes),
+        _ => open("bin", bytes),
     }
 });
+
+/// Opens a file as a set of images.
+fn open(extension: &str, bytes: &[u8]) {
+    let file = std::env::temp_dir().join(format!("kiln-fuzz-{}.{extension}", std::process::id()));
+    if std::fs::write(&file, bytes).is_ok()
+        && let Ok(opened) = ImageSet::open(&file)
+    {
+        assert!(opened.train.classes().len() > 1);
+    }
+}

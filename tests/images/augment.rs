@@ -242,7 +242,7 @@ fn operations_of_rand_augment_agree_with_plain_references() {
         sum.map(|sum| sum / 13.0)
     };
     let sharp = |x: u32, y: u32, factor: f32| {
-        let (from, pixel) = if x % 7 == 0 || y % 7 == 0 {
+        let (from, pixel) = if x.is_multiple_of(7) || y.is_multiple_of(7) {
             (at(&image, x, y), at(&image, x, y))
         } else {
             (blurred(x, y), at(&image, x, y))

@@ -1,6 +1,7 @@
 //! From an image to numbers.
 
 use crate::{folder, picture, png, write};
+use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
 use kiln::Result;
 use kiln::data::{DataLoader, Dataset, ImageSet, Images, Preprocessing};
@@ -35,6 +36,25 @@ fn shrinking_does_not_alias() -> Result<()> {
     let mut input = vec![0.0; 32 * 32];
     plain(32, 1).apply(&stripes, &mut input)?;
     assert!(input.iter().all(|value| (value - 0.5).abs() < 0.02), "{input:?}");
+    Ok(())
+}
+
+#[test]
+fn resizing_agrees_with_the_image_crate() -> Result<()> {
+    let mut rng = fastrand::Rng::with_seed(3);
+    for (width, height, size) in [(40, 27, 16), (9, 13, 16), (16, 100, 16), (1, 1, 4), (33, 2, 5)] {
+        let image = RgbImage::from_fn(width, height, |_, _| Rgb([rng.u8(..), rng.u8(..), rng.u8(..)]));
+        let expected = imageops::resize(&image, size, size, FilterType::Triangle);
+        let mut input = vec![0.0; 3 * (size * size) as usize];
+        plain(size as usize, 3).apply(&image, &mut input)?;
+        for (x, y, pixel) in expected.enumerate_pixels() {
+            for channel in 0..3 {
+                let value = 255.0 * input[(channel * size * size + y * size + x) as usize];
+                let expected = f32::from(pixel.0[channel as usize]);
+                assert!((value - expected).abs() < 1.01, "{value} and {expected} of {width}x{height}");
+            }
+        }
+    }
     Ok(())
 }
 

@@ -166,6 +166,23 @@ fn tables_name_images_labels_and_parts() -> Result<()> {
 }
 
 #[test]
+#[ignore = "reads sign-digits from KILN_DATA"]
+fn photos_are_a_set_as_a_folder_and_as_a_table() -> Result<()> {
+    let root = PathBuf::from(std::env::var_os("KILN_DATA").expect("KILN_DATA")).join("sign-digits");
+    let (folder, table) = (ImageSet::open(&root)?.train, ImageSet::open(root.join("split.csv"))?);
+    let test = table.test.expect("the lines to test by");
+    assert_eq!((folder.len(), table.train.len(), test.len()), (2062, 1653, 409));
+    assert_eq!(folder.classes(), test.classes());
+    assert_eq!(folder.typical(), Typical { channels: 3, height: 100, width: 100 });
+    assert_eq!((folder.skipped(), table.train.skipped()), (&[][..], &[][..]));
+    let (train, held_out) = folder.split(0.2, 0)?;
+    assert_eq!(train.len() + held_out.len(), 2062);
+    let shares = held_out.counts().into_iter().zip(folder.counts());
+    assert!(shares.map(|(part, all)| part as f64 / all as f64).all(|share| (share - 0.2).abs() < 0.01));
+    Ok(())
+}
+
+#[test]
 fn tables_that_say_nothing_are_refused() {
     let root = folder("csv-refused");
     png(root.join("1.png"), 1);

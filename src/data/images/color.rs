@@ -73,7 +73,7 @@ fn colors(planes: &mut [f32], area: usize, change: impl Fn([f32; 3]) -> [f32; 3]
 }
 
 /// The luma of BT.709.
-fn luma([red, green, blue]: [f32; 3]) -> f32 {
+pub(super) fn luma([red, green, blue]: [f32; 3]) -> f32 {
     0.2126 * red + 0.7152 * green + 0.0722 * blue
 }
 

@@ -152,10 +152,10 @@ impl Cache {
         let made = Arc::new(make(index)?);
         let bytes = made.bytes.len() + mem::size_of::<Pixels>();
         let room = |used: usize| used.checked_add(bytes).filter(|&used| used <= self.bound);
-        if let (Some(slot), Ok(_)) = (slot, self.used.fetch_update(Relaxed, Relaxed, room)) {
-            if slot.set(made.clone()).is_err() {
-                self.used.fetch_sub(bytes, Relaxed);
-            }
+        if let (Some(slot), Ok(_)) = (slot, self.used.fetch_update(Relaxed, Relaxed, room))
+            && slot.set(made.clone()).is_err()
+        {
+            self.used.fetch_sub(bytes, Relaxed);
         }
         Ok(made)
     }

@@ -9,6 +9,7 @@ mod folder;
 mod listing;
 mod preprocessing;
 mod records;
+mod resize;
 mod set;
 mod table;
 mod warp;

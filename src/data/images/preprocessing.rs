@@ -1,11 +1,12 @@
 //! How an image becomes a network's input.
 
 use super::ImageSet;
+use super::color::luma;
+use super::resize::resize;
 use super::warp::Pixels;
 use crate::data::loader::workers;
 use crate::{Error, Result};
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, RgbImage};
+use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -114,12 +115,17 @@ impl Preprocessing {
     }
 
     fn resize(&self, image: &RgbImage, width: u32, height: u32) -> Pixels {
-        let same = image.dimensions() == (width, height);
-        let image =
-            if same { image.clone() } else { imageops::resize(image, width, height, FilterType::Triangle) };
-        let grey = |image| DynamicImage::ImageRgb8(image).into_luma8().into_raw();
-        let bytes = if self.channels == 1 { grey(image) } else { image.into_raw() };
-        Pixels { width: width as usize, height: height as usize, bytes }
+        let (width, height) = (width as usize, height as usize);
+        let mut bytes = resize(image, width, height);
+        if self.channels == 1 {
+            bytes = bytes
+                .as_chunks::<3>()
+                .0
+                .iter()
+                .map(|&pixel| luma(pixel.map(f32::from)).round() as u8)
+                .collect();
+        }
+        Pixels { width, height, bytes }
     }
 
     /// Writes the input that pixels at its size become.

@@ -73,40 +73,37 @@ pub(super) fn warp<const CHANNELS: usize>(source: &Pixels, map: Affine, size: us
     let length = |step: [f32; 2]| step[0].hypot(step[1]);
     let taps = (length(right).max(length(down)) / STEP).ceil().clamp(1.0, 8.0) as usize;
     let area = size * size;
-    let offset = |tap: usize| (tap as f32 + 0.5) / taps as f32;
+    let offset = |tap: usize| (tap as f32 + 0.5) / taps as f32 - 0.5 * size as f32;
+    let offsets: Vec<_> = (0..taps * taps).map(|tap| [offset(tap % taps), offset(tap / taps)]).collect();
     let weight = 1.0 / (255.0 * (taps * taps) as f32);
+    let (pixels, _) = source.bytes.as_chunks::<CHANNELS>();
+    let (last_x, last_y) = (source.width - 1, source.height - 1);
+    let (most_x, most_y) = (last_x as f32, last_y as f32);
     for row in 0..size {
         for column in 0..size {
             let mut sum = [0.0; CHANNELS];
-            for tap in 0..taps * taps {
-                let x = column as f32 + offset(tap % taps) - 0.5 * size as f32;
-                let y = row as f32 + offset(tap / taps) - 0.5 * size as f32;
-                let place = [0, 1].map(|axis| middle[axis] + right[axis] * x + down[axis] * y);
-                let values = bilinear::<CHANNELS>(source, place);
-                sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            for &[u, v] in &offsets {
+                let (u, v) = (column as f32 + u, row as f32 + v);
+                let x = (middle[0] + right[0] * u + down[0] * v).clamp(0.0, most_x);
+                let y = (middle[1] + right[1] * u + down[1] * v).clamp(0.0, most_y);
+                let (left, top) = (x as u32 as usize, y as u32 as usize);
+                let (x, y) = (x - left as f32, y - top as f32);
+                let (next, below) = ((left + 1).min(last_x), (top + 1).min(last_y));
+                let (above, under) = (top * source.width, below * source.width);
+                let [a, b] = [pixels[above + left], pixels[above + next]];
+                let [c, d] = [pixels[under + left], pixels[under + next]];
+                let weights = [(1.0 - x) * (1.0 - y), x * (1.0 - y), (1.0 - x) * y, x * y];
+                for channel in 0..CHANNELS {
+                    let corners = [a[channel], b[channel], c[channel], d[channel]].map(f32::from);
+                    sum[channel] += corners[0] * weights[0]
+                        + corners[1] * weights[1]
+                        + corners[2] * weights[2]
+                        + corners[3] * weights[3];
+                }
             }
             for (channel, sum) in sum.into_iter().enumerate() {
                 planes[channel * area + row * size + column] = sum * weight;
             }
         }
     }
-}
-
-/// The value between the four pixels around a place, in 0..=255.
-fn bilinear<const CHANNELS: usize>(source: &Pixels, [x, y]: [f32; 2]) -> [f32; CHANNELS] {
-    let (last_x, last_y) = (source.width - 1, source.height - 1);
-    let (x, y) = (x.clamp(0.0, last_x as f32), y.clamp(0.0, last_y as f32));
-    let (left, top) = (x as usize, y as usize);
-    let (x, y) = (x - left as f32, y - top as f32);
-    let (next, below) = ((left + 1).min(last_x), (top + 1).min(last_y));
-    let pixel = |row: usize, column: usize| {
-        let start = (row * source.width + column) * CHANNELS;
-        &source.bytes[start..start + CHANNELS]
-    };
-    let corners = [pixel(top, left), pixel(top, next), pixel(below, left), pixel(below, next)];
-    std::array::from_fn(|channel| {
-        let [a, b, c, d] = corners.map(|corner| f32::from(corner[channel]));
-        let (above, under) = (a + (b - a) * x, c + (d - c) * x);
-        above + (under - above) * y
-    })
 }
