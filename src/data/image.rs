@@ -155,6 +155,9 @@ fn open<'a>(bytes: &'a [u8], name: &Path) -> Result<(ImageFormat, impl ImageDeco
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|error| fault(name, error))?;
+    if decoder.total_bytes() == 0 {
+        return Err(Error::file(name, "an image without pixels"));
+    }
     if decoder.total_bytes() > MAX_BYTES {
         let (width, height) = decoder.dimensions();
         let (size, limit) = (decoder.total_bytes() >> 20, MAX_BYTES >> 20);

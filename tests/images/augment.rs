@@ -403,6 +403,7 @@ fn what_makes_no_sense_is_refused() {
     };
     refused(Augmentation { rotate: [10.0, -10.0], ..nothing() }, "rotate is [10.0, -10.0]");
     refused(Augmentation { translate: [f32::NAN, 0.0], ..nothing() }, "translate is [NaN, 0.0]");
+    refused(Augmentation { brightness: [0.0, f32::INFINITY], ..nothing() }, "brightness is [0.0, inf]");
     refused(Augmentation { scale: [0.0, 1.0], ..nothing() }, "scale is [0.0, 1.0]");
     refused(Augmentation { horizontal_flip: 1.5, ..nothing() }, "a horizontal flip is 1.5, expected 0 to 1");
     refused(only(Operation::Rotate, -0.1), "the magnitude is -0.1");

@@ -65,6 +65,8 @@ fn what_does_not_fit_is_refused() {
         let text = preprocessing.apply(&image, &mut vec![0.0; elements]).unwrap_err().to_string();
         assert!(text.contains(expected), "{text}");
     };
+    let nothing = plain(4, 3).apply(&RgbImage::new(0, 4), &mut [0.0; 48]).unwrap_err();
+    assert!(nothing.to_string().contains("an image without pixels"), "{nothing}");
     fails(plain(4, 2), 32, "2 channels");
     fails(plain(0, 1), 0, "0x0 pixels");
     fails(plain(5000, 1), 1, "5000x5000 pixels");

@@ -249,6 +249,7 @@ impl Augmentation {
     pub fn apply(&self, image: &RgbImage, to: &Preprocessing, seed: u64, input: &mut [f32]) -> Result<()> {
         self.check()?;
         to.check()?;
+        Preprocessing::check_image(image)?;
         self.render(&to.reduced(image), to, seed, input)
     }
 
@@ -309,13 +310,13 @@ impl Augmentation {
         };
         let (crop, erasing) = (self.crop, self.erasing);
         let ranges = [
-            ("rotate", Some(self.rotate), f32::MIN, f32::MAX),
-            ("translate", Some(self.translate), f32::MIN, f32::MAX),
+            ("rotate", Some(self.rotate), -360.0, 360.0),
+            ("translate", Some(self.translate), -10.0, 10.0),
             ("scale", Some(self.scale), 0.01, 100.0),
-            ("shear", Some(self.shear), f32::MIN, f32::MAX),
-            ("brightness", Some(self.brightness), 0.0, f32::MAX),
-            ("contrast", Some(self.contrast), 0.0, f32::MAX),
-            ("saturation", Some(self.saturation), 0.0, f32::MAX),
+            ("shear", Some(self.shear), -10.0, 10.0),
+            ("brightness", Some(self.brightness), 0.0, 100.0),
+            ("contrast", Some(self.contrast), 0.0, 100.0),
+            ("saturation", Some(self.saturation), 0.0, 100.0),
             ("hue", Some(self.hue), -1.0, 1.0),
             ("the crop's area", crop.map(|crop| crop.area), 1e-4, 1.0),
             ("the crop's ratio", crop.map(|crop| crop.ratio), 1e-4, 1e4),

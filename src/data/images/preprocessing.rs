@@ -75,9 +75,11 @@ impl Preprocessing {
 
     /// Writes the input `[channels, size, size]` that `image` becomes.
     ///
-    /// An error where the fields do not fit each other, or `input` has not as many elements.
+    /// An error where the fields do not fit each other, `image` has no pixels, or `input` has not as
+    /// many elements.
     pub fn apply(&self, image: &RgbImage, input: &mut [f32]) -> Result<()> {
         self.check()?;
+        Preprocessing::check_image(image)?;
         self.write(&self.fit(image), input)
     }
 
@@ -101,6 +103,11 @@ impl Preprocessing {
             ));
         }
         Ok(())
+    }
+
+    /// An error where there is nothing to resize.
+    pub(super) fn check_image(image: &RgbImage) -> Result<()> {
+        if image.is_empty() { Err(Error::op("preprocessing", "an image without pixels")) } else { Ok(()) }
     }
 
     /// The image at the size of the input.
