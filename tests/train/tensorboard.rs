@@ -14,7 +14,7 @@ fn masked_crc(bytes: &[u8]) -> u32 {
         }
     }
     let crc = !bytes.iter().fold(!0, |crc, byte| table[(crc as u8 ^ byte) as usize] ^ crc >> 8);
-    (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8)
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// The messages of a file of TFRecords.

@@ -52,8 +52,12 @@ impl Report<'_> {
     /// A thumbnail that has no pixels.
     pub fn html(&self) -> Result<String> {
         let Evaluation { images, classes, .. } = self.evaluation;
-        let subtitle =
-            format!("{} classes, {images} images evaluated, {}", classes.len(), escape(self.device));
+        let subtitle = format!(
+            "{} classes, {} images evaluated, {}",
+            classes.len(),
+            thousands(*images),
+            escape(self.device)
+        );
         let parts = [
             ("title", escape(self.title)),
             ("style", include_str!("style.css").to_string()),
@@ -180,7 +184,7 @@ impl Report<'_> {
             0..=12 => (34, 13),
             13..=30 => (26, 11),
             31..=60 => (11, 10),
-            _ => (8, 8),
+            _ => (8, 7),
         };
         let dense = if numbers { "" } else { " dense" };
         let mut table = format!(
@@ -331,7 +335,7 @@ fn thousands(count: usize) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
