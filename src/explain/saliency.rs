@@ -31,7 +31,9 @@ pub fn smooth_grad(
     seed: u64,
 ) -> Result<HeatMap> {
     if samples == 0 || !noise.is_finite() || noise < 0.0 {
-        let message = format!("{samples} samples with a noise of {noise}; both must be above 0");
+        let message = format!(
+            "{samples} samples with a noise of {noise}: at least 1 sample and a noise of 0 or more are needed"
+        );
         return Err(Error::op("smooth_grad", message));
     }
     smooth("smooth_grad", model, image, class, samples, noise, seed)

@@ -161,7 +161,13 @@ fn no_history_and_no_mistakes() {
     assert!(html.contains("<span>–</span>"), "nothing is known of b");
 
     // Losses that are not finite, and an epoch alone, have charts all the same.
-    let broken = EpochRecord { train_loss: f64::NAN, val_loss: f64::INFINITY, ..history(1)[0] };
+    let broken = EpochRecord {
+        train_loss: f64::NAN,
+        val_loss: f64::INFINITY,
+        train_accuracy: 1.0,
+        val_accuracy: 1.0,
+        ..history(1)[0]
+    };
     let records = [broken];
     report.history = &records;
     let html = report.html().unwrap();

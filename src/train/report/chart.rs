@@ -134,7 +134,12 @@ pub(super) fn lines(title: &str, x_name: &str, unit: Unit, mut series: Vec<Serie
     if series.is_empty() {
         return html + "<p class=\"note\">There are no values to draw.</p>\n</figure>\n";
     }
-    let ((left, right), (low, high)) = (range(|point| point.0), range(|point| point.1));
+    let ((left, right), (mut low, mut high)) = (range(|point| point.0), range(|point| point.1));
+    if let Unit::Percent = unit {
+        // A level line at 0 or 100 % needs a range on the side that there is.
+        low = low.min(high - 0.01).max(0.0);
+        high = high.max(low + 0.01);
+    }
     let (x_ticks, mut y_ticks) = (ticks(left, right, true), ticks(low, high, false));
     if let Unit::Percent = unit {
         y_ticks.retain(|tick| (0.0..=1.0 + 1e-9).contains(tick));

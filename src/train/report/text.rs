@@ -36,7 +36,8 @@ pub(super) fn fill(template: &str, parts: &[(&str, String)]) -> String {
 /// The image as a `data:` URI of a PNG with at most `side` pixels a side.
 pub(super) fn data_uri(image: &RgbImage, side: u32) -> Result<String> {
     let (width, height) = image.dimensions();
-    let scale = |length: u32, longest: u32| (length * side / longest).max(1);
+    let scale =
+        |length: u32, longest: u32| (u64::from(length) * u64::from(side) / u64::from(longest)).max(1) as u32;
     let small = match width.max(height) {
         longest if longest > side => {
             &resize(image, scale(width, longest), scale(height, longest), FilterType::Triangle)
