@@ -293,12 +293,27 @@ fn weights_load_for_other_classes() {
 }
 
 #[test]
-fn old_checkpoints_lack_counters() {
-    let (params, model) = build("kiln-small", 32);
-    let mut state = params.state_dict().unwrap();
-    state.tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
-    assert!(params.load_state_dict(&state, "old.pth").is_err());
-    assert_eq!(load_pretrained(&params, &*model, &state, "old.pth").unwrap(), Head::Loaded);
+fn old_checkpoints_have_other_names_and_no_counters() {
+    let (params, model) = build("densenet121", 32);
+    set(&params, 1.0);
+    let state = params.state_dict().unwrap();
+    let mut old = state.clone();
+    old.tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
+    let dotted = |name: String| {
+        let layers = ["norm1", "norm2", "conv1", "conv2"];
+        let layer = layers.iter().find(|layer| name.contains(&format!(".{layer}.")));
+        layer.map_or(name.clone(), |layer| {
+            let (kind, number) = layer.split_at(4);
+            name.replace(layer, &format!("{kind}.{number}"))
+        })
+    };
+    old.tensors = old.tensors.into_iter().map(|(name, tensor)| (dotted(name), tensor)).collect();
+    assert!(old.tensors.contains_key("features.denseblock1.denselayer1.norm.1.weight"));
+    assert!(params.load_state_dict(&old, "old.pth").is_err());
+
+    let (other, _) = build("densenet121", 32);
+    assert_eq!(load_pretrained(&other, &*model, &old, "old.pth").unwrap(), Head::Loaded);
+    assert_eq!(other.state_dict().unwrap(), state);
 }
 
 #[test]

@@ -22,7 +22,8 @@ pub enum Head {
 /// another number of classes, which stay as they are. `path` is the file to name in an error.
 ///
 /// Old checkpoints do not count the batches of their batch norms (`num_batches_tracked`); such
-/// counters stay as they are too. [`Error::Keys`] lists all else that is missing, unexpected or of
+/// counters stay as they are too. Names that torchvision has changed since are understood (`norm.1` for
+/// `norm1` in DenseNet). [`Error::Keys`] lists all else that is missing, unexpected or of
 /// another shape. After an error nothing has changed.
 pub fn load_pretrained(
     params: &Params,
@@ -30,6 +31,11 @@ pub fn load_pretrained(
     state: &StateDict,
     path: impl AsRef<Path>,
 ) -> Result<Head> {
+    let renamed = state.tensors.keys().any(|name| modern(name) != *name).then(|| StateDict {
+        tensors: state.tensors.iter().map(|(name, tensor)| (modern(name), tensor.clone())).collect(),
+        ..StateDict::default()
+    });
+    let state = renamed.as_ref().unwrap_or(state);
     let weight = format!("{}.weight", model.head());
     let classes = |shape: &[usize]| shape.first().copied().unwrap_or(0);
     let built = params.named().into_iter().find(|(name, _)| *name == weight);
@@ -44,4 +50,16 @@ pub fn load_pretrained(
             || name.ends_with(".num_batches_tracked") && !state.tensors.contains_key(name))
     })?;
     Ok(kept.map_or(Head::Loaded, |file_classes| Head::Kept { file_classes }))
+}
+
+/// The name that torchvision gives today to a tensor of a checkpoint from when layers had dots in their
+/// names.
+fn modern(name: &str) -> String {
+    match name.split_once(".denselayer") {
+        Some((block, layer)) => {
+            let layer = layer.replace(".norm.", ".norm").replace(".conv.", ".conv");
+            format!("{block}.denselayer{layer}")
+        }
+        None => name.to_string(),
+    }
 }

@@ -59,9 +59,10 @@ pub fn summary(model: &dyn Classifier, params: &Params, input: [usize; 3]) -> Re
     if training {
         params.train();
     }
-    // Nodes that depend on the image; all others only prepare parameters.
+    // Nodes that depend on the image; all others only prepare parameters. How the parameters themselves come
+    // about is not part of the pass.
     let mut seen = HashMap::from([(image.id(), 0)]);
-    for (node, inputs) in recorded(&output?) {
+    for (node, inputs) in recorded(&output?, |tensor| owner.contains_key(&tensor.id())) {
         let layer = inputs.iter().filter_map(|input| owner.get(&input.id())).max().copied();
         let before = inputs.iter().filter_map(|input| seen.get(&input.id())).max().copied();
         match (before, layer) {
