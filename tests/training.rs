@@ -206,6 +206,7 @@ fn optimizer(of: &OptimizerOf, params: &Params) -> Result<Box<dyn Optimizer>, Fa
         betas: of.betas.unwrap_or(defaults.betas),
         eps: of.eps.unwrap_or(defaults.eps),
         weight_decay: of.weight_decay.unwrap_or(defaults.weight_decay),
+        ..defaults
     };
     Ok(match of.name.as_str() {
         "SGD" => {

@@ -20,7 +20,7 @@ pub struct Train {
     /// The network, kiln-small unless given; any name that `kiln info` lists
     #[arg(long)]
     model: Option<String>,
-    /// Passes over the training images [default: 30]
+    /// Passes over the training images [default: 20]
     #[arg(long)]
     epochs: Option<u32>,
     /// Height and width that images are resized to [default: theirs, up to 64]

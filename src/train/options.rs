@@ -19,7 +19,7 @@ pub enum LearningRate {
 /// The optimiser is AdamW, its rate a [`OneCycle`](crate::optim::OneCycle) over all epochs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainOptions {
-    /// Passes over the training images; 30.
+    /// Passes over the training images; 20.
     pub epochs: u32,
     /// Images per update of the parameters; 64.
     pub batch_size: usize,
@@ -60,7 +60,7 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> TrainOptions {
         TrainOptions {
-            epochs: 30,
+            epochs: 20,
             batch_size: 64,
             accumulate: 1,
             lr: LearningRate::Is(4e-3),
