@@ -84,7 +84,7 @@ fn sgd_follows_torch() -> Result<()> {
 
 fn adam_rule(options: AdamOptions, decoupled: bool) -> impl Fn(&mut f64, f64, i32, &mut [f64; 2]) {
     move |p, g, step, [m, v]| {
-        let AdamOptions { lr, betas: [beta1, beta2], eps, weight_decay } = options;
+        let AdamOptions { lr, betas: [beta1, beta2], eps, weight_decay, .. } = options;
         let mut g = g;
         if decoupled {
             *p -= lr * weight_decay * *p
@@ -101,12 +101,27 @@ fn adam_rule(options: AdamOptions, decoupled: bool) -> impl Fn(&mut f64, f64, i3
 #[test]
 fn adam_and_adamw_follow_torch() -> Result<()> {
     let plain = AdamOptions { lr: 0.05, ..Default::default() };
-    let decayed = AdamOptions { lr: 0.05, betas: [0.8, 0.95], eps: 1e-3, weight_decay: 0.1 };
+    let decayed = AdamOptions { lr: 0.05, betas: [0.8, 0.95], eps: 1e-3, weight_decay: 0.1, ..plain };
     for options in [plain, decayed] {
         compare(|params| Ok(Box::new(Adam::new(params, options)?)), adam_rule(options, false))?;
         compare(|params| Ok(Box::new(AdamW::new(params, options)?)), adam_rule(options, true))?;
     }
     assert_eq!(AdamOptions::adamw().weight_decay, 0.01);
+    // The parameter compared is a vector, which can be spared.
+    let spared = AdamOptions { spare_vectors: true, ..decayed };
+    let rule = adam_rule(AdamOptions { weight_decay: 0.0, ..decayed }, true);
+    compare(|params| Ok(Box::new(AdamW::new(params, spared)?)), rule)
+}
+
+#[test]
+fn matrices_are_not_spared() -> Result<()> {
+    let params = Params::new(&Engine::cpu(), 0);
+    let matrix = params.parameter("matrix", [1, 2], Init::Ones)?;
+    let options = AdamOptions { lr: 0.5, weight_decay: 0.1, spare_vectors: true, ..AdamOptions::default() };
+    let mut optimizer = AdamW::new(&params, options)?;
+    // A gradient of 0 leaves the decay alone: 1 - 0.5 * 0.1.
+    optimizer.step(matrix.get().mul(0.0)?.sum(.., false)?.backward()?)?;
+    assert_eq!(matrix.get().to_vec::<f32>()?, [0.95; 2]);
     Ok(())
 }
 

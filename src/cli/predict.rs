@@ -133,8 +133,8 @@ fn list(path: &Path, sources: &mut Vec<Source>) {
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        if !hidden && !(link && entry.path().is_dir()) {
+        let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink()) && entry.path().is_dir();
+        if !(hidden || linked) {
             list(&entry.path(), sources);
         }
     }

@@ -28,9 +28,8 @@ fn picture(class: usize, seed: u64) -> RgbImage {
             1 => y % 6 < 3,
             _ => (x - 13).pow(2) + (y - 11).pow(2) < 30,
         };
-        let noise = || rng.clone().u8(0..60);
         let base = if on { 180 } else { 20 };
-        Rgb([base + rng.u8(0..60), base + noise(), 40 + rng.u8(0..60)])
+        Rgb([base + rng.u8(0..60), base + rng.u8(0..60), 40 + rng.u8(0..60)])
     })
 }
 
