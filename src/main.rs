@@ -46,6 +46,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_with_the_reader();
     run(Cli::parse().command).unwrap_or_else(|error| {
         // The library's messages tell their cause already.
         let message = error.chain().map(ToString::to_string).reduce(|message, cause| {
@@ -54,6 +55,18 @@ fn main() -> ExitCode {
         eprintln!("error: {}", message.unwrap_or_default());
         ExitCode::FAILURE
     })
+}
+
+/// `kiln ... | head` ends the program without a word, where `println!` would panic.
+fn end_with_the_reader() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if message.starts_with("failed printing to stdout") && message.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        default(panic);
+    }));
 }
 
 fn run(command: Command) -> Result<ExitCode> {

@@ -183,6 +183,7 @@ impl Run {
         if settings.balance {
             options.class_weights = Some(balanced(&train.counts()));
         }
+        options.check(train.classes().len())?;
         let mut run = Run { settings: settings.clone(), options, classifier, train, validation, notes };
         run.options.batch_size = run.batch_size()?;
         Ok(run)
