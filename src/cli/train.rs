@@ -47,7 +47,8 @@ pub struct Train {
     /// Train the head alone for the first epochs, N of them or 3
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3")]
     freeze: Option<u32>,
-    /// The greatest learning rate: a number, or auto to find it by a test [default: 0.004]
+    /// The greatest learning rate: a number, or auto to find it by a test [default: 0.004, or 0.001 with
+    /// --weights and for transformers]
     #[arg(long, value_parser = learning_rate)]
     lr: Option<LearningRate>,
     /// How images are varied: none, light, or strong (with mixup and cutmix) [default: light]

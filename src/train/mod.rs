@@ -1,4 +1,22 @@
-//! What surrounds the training of an image classifier: how good it became, and what is written about it.
+//! Training image classifiers: the loop, what is judged and written about it, and the model file.
+//!
+//! [`Run`] is `kiln train` as functions; [`Trainer`] is its loop, for any [`Classifier`](crate::models::Classifier)
+//! and any [`Dataset`](crate::data::Dataset).
+//!
+//! ```no_run
+//! use kiln::Engine;
+//! use kiln::train::{ImageClassifier, Run, Settings};
+//!
+//! let engine = Engine::auto();
+//! let run = Run::prepare(&Settings::new("photos"), &engine)?;
+//! let outcome = run.train("runs/photos", &mut ())?;
+//! println!("{}", outcome.evaluation);
+//!
+//! let classifier = ImageClassifier::load(outcome.model, &engine)?;
+//! let image = kiln::data::decode_file("new.jpg")?;
+//! println!("{:?}: {:?}", classifier.classes(), classifier.predict(&[image])?[0]);
+//! # Ok::<(), kiln::Error>(())
+//! ```
 
 mod checkpoint;
 mod classifier;

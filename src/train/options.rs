@@ -8,6 +8,9 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LearningRate {
+    /// 4e-3; for a [`Run`](super::Run) that starts from weights, or of a transformer or a network built like
+    /// one (ConvNeXt), 1e-3.
+    Usual,
     /// This one.
     Is(f64),
     /// What the [range test](super::find_learning_rate) says before the first epoch.
@@ -26,7 +29,7 @@ pub struct TrainOptions {
     /// In how many pieces the images of an update pass through the network, for large batches in
     /// little memory; 1. Doubled by itself where the device runs out of memory.
     pub accumulate: usize,
-    /// The greatest learning rate; 4e-3.
+    /// The greatest learning rate; the usual one.
     pub lr: LearningRate,
     /// AdamW's decay of the weights; 0.05. Biases and the parameters of norms do not decay.
     pub weight_decay: f64,
@@ -63,7 +66,7 @@ impl Default for TrainOptions {
             epochs: 20,
             batch_size: 64,
             accumulate: 1,
-            lr: LearningRate::Is(4e-3),
+            lr: LearningRate::Usual,
             weight_decay: 0.05,
             label_smoothing: 0.1,
             class_weights: None,

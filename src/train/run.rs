@@ -1,8 +1,8 @@
 //! A run: a folder of images in, a folder with a classifier and its report out.
 
 use super::{
-    EpochRecord, Evaluation, EventWriter, ImageClassifier, Precision, Report, Thumbnail, TrainOptions,
-    Trainer, Watch, predict, read_metrics, write_metrics,
+    EpochRecord, Evaluation, EventWriter, ImageClassifier, LearningRate, Precision, Report, Thumbnail,
+    TrainOptions, Trainer, Watch, predict, read_metrics, write_metrics,
 };
 use crate::data::{Augment, Dataset, ImageSet, Images, Preprocessing};
 use crate::device::DeviceKind;
@@ -184,6 +184,11 @@ impl Run {
             options.class_weights = Some(balanced(&train.counts()));
         }
         options.check(train.classes().len())?;
+        let gentle = settings.weights.is_some()
+            || ["vit", "convnext"].iter().any(|kind| settings.model.starts_with(kind));
+        if gentle && options.lr == LearningRate::Usual {
+            options.lr = LearningRate::Is(1e-3);
+        }
         let mut run = Run { settings: settings.clone(), options, classifier, train, validation, notes };
         run.options.batch_size = run.batch_size()?;
         Ok(run)

@@ -132,6 +132,7 @@ impl<'a> Trainer<'a> {
     pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Vec<EpochRecord>> {
         if self.progress.lr == 0.0 {
             self.progress.lr = match self.options.lr {
+                LearningRate::Usual => 4e-3,
                 LearningRate::Is(lr) => lr,
                 LearningRate::Auto => {
                     let found = find_learning_rate(self.model, self.params, &self.loader, &self.loss)?;
