@@ -236,7 +236,7 @@ fn what_cannot_be_trained_on_is_said() {
     train(&["--model", "resnet81"], "resnet18");
     train(&["--epochs", "0"], "epochs");
     train(&["--batch-size", "0"], "above 0");
-    train(&["--lr", "-1"], "above 0");
+    train(&["--lr", "0"], "above 0");
     train(&["--val", "1.5"], "between 0 and 1");
     train(&["--image-size", "0"], "pixels");
     train(&["--weights", text(&root.join("none.pt"))], "none.pt");
