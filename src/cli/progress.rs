@@ -1,9 +1,10 @@
 //! What a training run shows while it runs.
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use kiln::train::{EpochRecord, Run, Watch};
 use std::fmt::Write;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +33,9 @@ impl Progress {
         );
         let (images, epochs) = (images as u64, run.options().epochs);
         let bar = ProgressBar::new(images * u64::from(epochs)).with_style(style);
+        if !(quiet || io::stdout().is_terminal()) {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
         let engine = run.classifier().params().engine().clone();
         Ok(Progress { bar, images, quiet, stopped, engine, epochs })
     }

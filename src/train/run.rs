@@ -235,13 +235,13 @@ impl Run {
     }
 
     fn run(&self, out: &Path, watch: &mut dyn Watch) -> Result<Outcome> {
-        let augmented =
-            self.images(&self.train)?.augment(self.settings.augment, self.options.seed).cache(CACHE);
-        let validation: Arc<dyn Dataset> = Arc::new(self.images(&self.validation)?.cache(CACHE));
+        let train = self.images(&self.train)?.augment(self.settings.augment, self.options.seed).cache(CACHE);
+        let (train, judged) = (Arc::new(train), Arc::new(self.images(&self.validation)?.cache(CACHE)));
+        let validation: Arc<dyn Dataset> = judged.clone();
         let checkpoint = out.join(CHECKPOINT);
         let options = TrainOptions { checkpoint: Some(checkpoint.clone()), ..self.options.clone() };
         let (network, params) = (self.classifier.network(), self.classifier.params());
-        let mut trainer = Trainer::new(network, params, Arc::new(augmented), validation.clone(), options)?;
+        let mut trainer = Trainer::new(network, params, train.clone(), validation.clone(), options)?;
         let history = if checkpoint.exists() {
             trainer.resume(&checkpoint)?;
             read_metrics(&out.join(METRICS)).unwrap_or_default()
@@ -257,6 +257,9 @@ impl Run {
             watch,
         };
         let history = trainer.run(&mut keeper)?;
+        for file in train.failed().iter().chain(&judged.failed()) {
+            keeper.note(&format!("another image stood in for {}: {}", file.name, file.reason));
+        }
         let model = out.join(MODEL);
         if history.is_empty() {
             let message =

@@ -77,7 +77,9 @@ impl<'a> Trainer<'a> {
             return Err(Error::op("train", message));
         }
         let images = options.batch_size.saturating_mul(options.accumulate);
-        let loader = DataLoader::new(train.clone(), images)?.shuffle(options.seed);
+        // Batch norm may find one value a channel in a last batch of one image, and nothing to normalise.
+        let alone = train.len() > 1 && train.len() % images == 1;
+        let loader = DataLoader::new(train.clone(), images)?.shuffle(options.seed).drop_last(alone);
         let weight = options.class_weights.as_ref().map(|weights| {
             let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
             Tensor::from_slice(&weights, weights.len(), params.engine())

@@ -231,6 +231,19 @@ fn the_range_test_leaves_no_trace_and_finds_a_rate_that_learns() -> Result<()> {
 }
 
 #[test]
+fn a_last_image_alone_is_left_for_the_next_epoch() -> Result<()> {
+    // ResNet-18 makes a map of one pixel of an 8x8 image: batch norm cannot train on one of those.
+    let params = Params::new(&Engine::cpu(), 1);
+    let architecture = Architecture { name: "resnet18".into(), classes: 4, channels: 1, image_size: 8 };
+    let net = architecture.build(&params)?;
+    let options = TrainOptions { epochs: 1, batch_size: 4, ..Default::default() };
+    let mut trainer = Trainer::new(&*net, &params, quadrants(9, 2), quadrants(4, 3), options)?;
+    trainer.run(&mut ())?;
+    assert_eq!((trainer.updates_per_epoch(), trainer.learning_rates().len()), (2, 2));
+    Ok(())
+}
+
+#[test]
 fn patience_ends_a_run_that_gets_no_better() -> Result<()> {
     let params = Params::new(&Engine::cpu(), 1);
     let net = Net::new(&params)?;
