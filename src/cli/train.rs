@@ -118,9 +118,6 @@ impl Train {
         settings.balance |= self.balance;
         set(&mut settings.val_dir, &self.val_dir.clone().map(Some));
         set(&mut settings.weights, &self.weights.clone().map(Some));
-        if self.augment == Some(Augment::Strong) {
-            (settings.train.mixup, settings.train.cutmix) = (0.2, 1.0);
-        }
     }
 }
 

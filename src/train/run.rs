@@ -45,7 +45,7 @@ pub struct Settings {
     pub image_size: Option<usize>,
     /// Weights to start from.
     pub weights: Option<PathBuf>,
-    /// How images are varied.
+    /// How images are varied; [`Augment::Strong`] blends them too, unless the training's options say how.
     pub augment: Augment,
     /// Whether images of rare classes count more, so that all classes count the same.
     pub balance: bool,
@@ -102,6 +102,8 @@ const REPORT: &str = "report.html";
 const SHOWN: usize = 24;
 /// Bytes of decoded images that are kept.
 const CACHE: usize = 1 << 30;
+/// Mixup and cutmix of strong augmentation, as in torchvision's recipes.
+const STRONG: (f64, f64) = (0.2, 1.0);
 /// The fewest updates of an epoch that batches are made smaller for.
 const UPDATES: usize = 20;
 /// The largest images that a network gets unless a size is asked for.
@@ -182,6 +184,9 @@ impl Run {
         let mut options = settings.train.clone();
         if settings.balance {
             options.class_weights = Some(balanced(&train.counts()));
+        }
+        if settings.augment == Augment::Strong && (options.mixup, options.cutmix) == (0.0, 0.0) {
+            (options.mixup, options.cutmix) = STRONG;
         }
         options.check(train.classes().len())?;
         let gentle = settings.weights.is_some()

@@ -196,7 +196,8 @@ impl<'a> Trainer<'a> {
                 clock = Instant::now();
                 watch.images(epoch + 1, self.progress.sums.images, loss);
             }
-            if (stopped || due) && !last {
+            // The end of an epoch saves too.
+            if stopped || due && !last {
                 self.save()?;
                 saved = Instant::now();
             }
