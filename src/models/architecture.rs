@@ -5,10 +5,11 @@ use super::densenet::densenet121;
 use super::efficientnet::efficientnet;
 use super::mobilenet::{mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small};
 use super::shufflenet::shufflenet_v2;
+use super::small::small;
 use super::squeezenet::squeezenet;
 use super::vgg::vgg;
 use super::vit::{VitOptions, vit};
-use super::{Classifier, LeNet, ResNet, ResNetOptions, Small};
+use super::{Classifier, LeNet, ResNet, ResNetOptions};
 use crate::nn::Params;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,7 @@ pub struct Architecture {
 type Build = fn(&Params, &Architecture) -> Result<Box<dyn Classifier>>;
 
 const NETWORKS: &[(&str, Build)] = &[
-    ("kiln-small", |p, a| Ok(Box::new(Small::new(p, a.channels, a.image_size, a.classes)?))),
+    ("kiln-small", small),
     ("lenet", |p, a| Ok(Box::new(LeNet::new(p, a.channels, a.classes)?))),
     ("resnet18", |p, a| resnet(p, a, ResNetOptions::RESNET18)),
     ("resnet34", |p, a| resnet(p, a, ResNetOptions::RESNET34)),

@@ -37,7 +37,6 @@ pub use cnn::Cnn;
 pub use lenet::LeNet;
 pub use pretrained::{Head, load_pretrained};
 pub use resnet::{ResNet, ResNetOptions};
-pub use small::Small;
 pub use summary::{Row, summary};
 
 use crate::nn::Module;

@@ -177,6 +177,9 @@ impl Input {
     }
 
     /// The view that the op sees, of the stored numbers.
+    ///
+    /// # Panics
+    /// Where `stored` has not the shape of [`array`](Input::array).
     pub fn viewed_array(&self, stored: &Array) -> Array {
         let mut x = stored.clone();
         for step in &self.steps {
@@ -210,7 +213,7 @@ pub struct Case {
     pub inputs: Vec<Input>,
     /// The operation, from the viewed inputs.
     pub op: Boxed<[Tensor], Result<Tensor>>,
-    /// The same in float64.
+    /// The same in float64, of arrays shaped as the viewed inputs; it panics with others.
     pub reference: Boxed<[Array], Array>,
     /// Allowed error of a value, relative to the reference.
     pub rtol: f64,

@@ -36,6 +36,13 @@ impl ImageClassifier {
         classes: Vec<String>,
         preprocessing: Preprocessing,
     ) -> Result<ImageClassifier> {
+        preprocessing.check()?;
+        let sizes = (architecture.image_size, preprocessing.size);
+        if sizes.0 != sizes.1 {
+            let message =
+                format!("{} is for images of {} pixels, got {}", architecture.name, sizes.0, sizes.1);
+            return Err(Error::op("ImageClassifier", message));
+        }
         let wanted = (architecture.classes, architecture.channels);
         let given = (classes.len(), preprocessing.channels);
         if wanted != given {

@@ -33,11 +33,10 @@ pub fn find_learning_rate(
     loader: &DataLoader,
     loss: &CrossEntropyOptions,
 ) -> Result<LearningRateCurve> {
-    let (before, draws) = (params.state_dict()?, params.draws());
-    let points = rise(model, params, loader, loss);
-    params.load_state_dict(&before, Path::new("the parameters before the range test"))?;
-    params.set_draws(draws);
-    let points = points?;
+    if loader.is_empty() {
+        return Err(Error::op("find_learning_rate", "the loader has no batches"));
+    }
+    let points = without_trace(params, || rise(model, params, loader, loss))?;
     let smallest = points.iter().copied().reduce(|best, point| if point.1 < best.1 { point } else { best });
     match (points.first(), smallest) {
         (Some(first), Some(smallest)) if smallest.1 < first.1 => {
@@ -45,6 +44,16 @@ pub fn find_learning_rate(
         }
         _ => Err(Error::op("find_learning_rate", "the loss fell at no learning rate from 1e-6 to 1")),
     }
+}
+
+/// Does something that changes parameters, and makes them what they were.
+pub(super) fn without_trace<T>(params: &Params, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (before, draws) = (params.state_dict()?, params.draws());
+    let done = work();
+    params.restore_buffers();
+    params.load_state_dict(&before, Path::new("the parameters before"))?;
+    params.set_draws(draws);
+    done
 }
 
 fn rise(

@@ -41,7 +41,7 @@ pub(super) fn quantize(mut state: StateDict, precision: Precision) -> Result<Sta
                 HostTensor { dtype: DType::F16, bytes: bytemuck::cast_slice(&halves).to_vec(), ..tensor }
             }
             (DType::F32, Precision::Int8) if tensor.shape.len() > 1 => {
-                let (packed, scales) = to_int8(&tensor)?;
+                let (packed, scales) = to_int8(&name, &tensor)?;
                 state.tensors.insert(format!("{name}{SCALE}"), scales);
                 shapes.insert(name.clone(), tensor.shape);
                 packed
@@ -59,8 +59,11 @@ pub(super) fn quantize(mut state: StateDict, precision: Precision) -> Result<Sta
 }
 
 /// The packed integers, and the scale of each part along the first dimension.
-fn to_int8(tensor: &HostTensor) -> Result<(HostTensor, HostTensor)> {
+fn to_int8(name: &str, tensor: &HostTensor) -> Result<(HostTensor, HostTensor)> {
     let values = tensor.to_vec::<f32>()?;
+    if !values.iter().all(|value| value.is_finite()) {
+        return Err(Error::op("quantize", format!("{name} has values that are not finite")));
+    }
     let rows = tensor.shape[0].max(1);
     let (mut bytes, mut scales) = (Vec::new(), Vec::new());
     for row in values.chunks((values.len() / rows).max(1)) {
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_refuse_what_they_cannot_hold() {
+    fn what_cannot_be_held_is_refused() {
         let halves = quantize(state(), Precision::F16).unwrap();
         assert_eq!(
             (halves.tensors["fc.weight"].dtype, halves.tensors["count"].dtype),
@@ -152,6 +155,11 @@ mod tests {
         let mut large = state();
         large.tensors.insert("large".into(), HostTensor::from_slice(&[1], &[1e6f32]).unwrap());
         assert!(quantize(large, Precision::F16).unwrap_err().to_string().contains("large"));
+        for value in [f32::NAN, f32::INFINITY] {
+            let mut odd = state();
+            odd.tensors.insert("odd".into(), HostTensor::from_slice(&[1, 1], &[value]).unwrap());
+            assert!(quantize(odd, Precision::Int8).unwrap_err().to_string().contains("odd"));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A run: a folder of images in, a folder with a classifier and its report out.
 
+use super::finder::without_trace;
 use super::{
     EpochRecord, Evaluation, EventWriter, ImageClassifier, LearningRate, Precision, Report, Thumbnail,
     TrainOptions, Trainer, Watch, predict, read_metrics, write_metrics,
@@ -8,7 +9,7 @@ use crate::data::{Augment, Dataset, ImageSet, Images, Preprocessing};
 use crate::device::DeviceKind;
 use crate::io::{load_weights, write_atomic};
 use crate::models::{Architecture, Head, load_pretrained};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write;
@@ -334,17 +335,12 @@ impl Run {
     fn fits(&self, images: usize) -> Result<bool> {
         let Preprocessing { channels, size, .. } = *self.classifier.preprocessing();
         let (network, params) = (self.classifier.network(), self.classifier.params());
-        let (before, draws) = (params.state_dict()?, params.draws());
         let attempt = || {
-            let input = crate::Tensor::zeros([images, channels, size, size], params.engine())?;
+            let input = Tensor::zeros([images, channels, size, size], params.engine())?;
             let loss = network.forward(&input)?.square()?.mean(.., false)?;
             loss.backward()?.compute(params.buffers())
         };
-        let outcome = attempt();
-        params.restore_buffers();
-        params.load_state_dict(&before, Path::new("the initial weights"))?;
-        params.set_draws(draws);
-        match outcome {
+        match without_trace(params, attempt) {
             Ok(()) => Ok(true),
             Err(Error::OutOfMemory { .. }) => Ok(false),
             Err(error) => Err(error),

@@ -6,7 +6,7 @@ use super::{EpochRecord, LearningRate, TrainOptions, find_learning_rate, predict
 use crate::data::{Batch, DataLoader, Dataset};
 use crate::models::Classifier;
 use crate::nn::Params;
-use crate::nn::loss::{CrossEntropyOptions, cross_entropy, cross_entropy_with};
+use crate::nn::loss::{CrossEntropyOptions, cross_entropy_with};
 use crate::optim::{AdamOptions, AdamW, OneCycle, Optimizer, Schedule, clip_grad_norm};
 use crate::{DType, Error, Gradients, Result, Tensor, eval, no_grad};
 use std::path::Path;
@@ -99,9 +99,14 @@ impl<'a> Trainer<'a> {
     pub fn resume(&mut self, checkpoint: impl AsRef<Path>) -> Result<()> {
         let path = checkpoint.as_ref();
         let Checkpoint { progress, model, optimizer, average } = Checkpoint::load(path)?;
-        if progress.epoch > self.options.epochs || progress.batch > self.loader.len() {
-            let message = "is of a run with more epochs or more images than this one";
-            return Err(Error::file(path, message));
+        let updates = self.loader.len();
+        let whole = progress.batch <= updates
+            && progress.step == progress.epoch as usize * updates + progress.batch
+            && (1..).zip(&progress.history).all(|(epoch, record)| record.epoch == epoch)
+            && progress.history.len() == progress.epoch as usize
+            && progress.pieces >= self.options.accumulate;
+        if progress.epoch > self.options.epochs || !whole {
+            return Err(Error::file(path, "is of a run with other epochs, batches or images than this one"));
         }
         let frozen = progress.epoch < self.options.freeze;
         let mut restored = self::optimizer(self.model, self.params, &self.options, frozen)?;
@@ -275,6 +280,10 @@ impl<'a> Trainer<'a> {
     /// One update. Where memory runs out, the images pass in twice as many pieces from then on.
     fn update(&mut self, mut batch: Batch, frozen: bool, watch: &mut dyn Watch) -> Result<(Tensor, Tensor)> {
         let classes = self.loader.dataset().classes().len();
+        let known = |label: &i32| usize::try_from(*label).is_ok_and(|label| label < classes);
+        if let Some(label) = batch.labels.iter().find(|label| !known(label)) {
+            return Err(Error::op("train", format!("a label is {label}, and there are {classes} classes")));
+        }
         let targets = mix(&mut batch, classes, &self.options, self.progress.step);
         let draws = self.params.draws();
         let (loss, right) = loop {
@@ -315,12 +324,7 @@ impl<'a> Trainer<'a> {
                 }
             };
             let logits = self.logits(&input, frozen)?;
-            let mut loss = match (&self.loss, targets) {
-                (CrossEntropyOptions { weight: None, label_smoothing: 0.0, .. }, None) => {
-                    cross_entropy(&logits, &target)?
-                }
-                (options, _) => cross_entropy_with(&logits, &target, options)?,
-            };
+            let mut loss = cross_entropy_with(&logits, &target, &self.loss)?;
             if count < images {
                 loss = loss.mul(count as f64 / images as f64)?;
             }

@@ -1,10 +1,14 @@
 //! That the training loop learns, that it goes on to the same bits, and what it does when it cannot.
 
-use kiln::data::{Dataset, InMemory};
+use kiln::data::{Dataset, InMemory, Preprocessing};
+use kiln::io::StateDict;
 use kiln::models::{Architecture, Classifier};
 use kiln::nn::{BatchNorm2d, Conv2d, Dropout, Linear, Module, Params};
 use kiln::ops::Conv2dOptions;
-use kiln::train::{EpochRecord, LearningRate, TrainOptions, Trainer, Watch, find_learning_rate, predict};
+use kiln::train::{
+    EpochRecord, ImageClassifier, LearningRate, Precision, TrainOptions, Trainer, Watch, find_learning_rate,
+    predict,
+};
 use kiln::{Engine, Error, Result, Tensor};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -362,4 +366,80 @@ fn out_of_memory_makes_smaller_pieces() -> Result<()> {
         assert!((whole - pieces).abs() < 1e-4, "{whole} {pieces}");
     }
     Ok(())
+}
+
+#[test]
+fn a_model_file_is_checked_before_anything_is_made_of_it() -> Result<()> {
+    let architecture = Architecture { name: "lenet".into(), classes: 2, channels: 1, image_size: 28 };
+    let preprocessing = Preprocessing { channels: 1, size: 28, mean: vec![0.5], std: vec![0.2] };
+    let classes = vec!["a".to_string(), "b".to_string()];
+    let make = |architecture: &Architecture, preprocessing: &Preprocessing| {
+        ImageClassifier::new(&Engine::cpu(), 0, architecture.clone(), classes.clone(), preprocessing.clone())
+    };
+    let model = make(&architecture, &preprocessing)?;
+    let path = temporary("hostile");
+    model.save(&path, Precision::F32)?;
+    ImageClassifier::load(&path, &Engine::cpu())?;
+    for (key, from, to) in [
+        // An input of 2^60 elements.
+        ("preprocessing", "\"size\":28", "\"size\":1073741824"),
+        ("preprocessing", "\"size\":28", "\"size\":32"),
+        ("preprocessing", "[0.2]", "[0.0]"),
+        ("preprocessing", "\"channels\":1", "\"channels\":3"),
+        ("architecture", "\"image_size\":28", "\"image_size\":1073741824"),
+        ("architecture", "\"classes\":2", "\"classes\":1099511627776"),
+        ("architecture", "lenet", "lemon"),
+        ("classes", "\"b\"", "\"b\",\"c\""),
+    ] {
+        let mut state = StateDict::load(&path)?;
+        let text = state.metadata[key].replace(from, to);
+        assert_ne!(text, state.metadata[key], "{from}");
+        state.metadata.insert(key.into(), text);
+        let changed = temporary("hostile-changed");
+        state.save(&changed)?;
+        let error = ImageClassifier::load(&changed, &Engine::cpu()).map(drop).unwrap_err();
+        assert!(error.to_string().contains("checkpoint.safetensors"), "{error}");
+    }
+    Ok(())
+}
+
+/// Two samples, one of them with a label that is no class.
+struct Mislabelled(Arc<dyn Dataset>, i32);
+
+impl Dataset for Mislabelled {
+    fn len(&self) -> usize {
+        2
+    }
+    fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+    fn classes(&self) -> &[String] {
+        self.0.classes()
+    }
+    fn sample(&self, index: usize, input: &mut [f32]) -> Result<i32> {
+        self.0.sample(index, input)?;
+        Ok(if index == 1 { self.1 } else { 0 })
+    }
+}
+
+#[test]
+fn labels_and_checkpoints_that_cannot_be_are_errors() -> Result<()> {
+    let params = Params::new(&Engine::cpu(), 1);
+    let net = Net::new(&params)?;
+    for label in [-1, 4] {
+        let images: Arc<dyn Dataset> = Arc::new(Mislabelled(quadrants(2, 1), label));
+        let options = TrainOptions { epochs: 1, mixup: 0.2, ..Default::default() };
+        let mut trainer = Trainer::new(&net, &params, images, quadrants(4, 3), options)?;
+        let error = trainer.run(&mut ()).unwrap_err().to_string();
+        assert!(error.contains(&format!("label is {label}")), "{error}");
+    }
+    // One epoch of five batches, which does not fit a run of two batches an epoch, or of a frozen start.
+    let path = temporary("misfit");
+    let options =
+        TrainOptions { epochs: 1, batch_size: 8, checkpoint: Some(path.clone()), ..Default::default() };
+    let trainer = |options| Trainer::new(&net, &params, quadrants(40, 2), quadrants(4, 3), options);
+    trainer(options.clone())?.run(&mut ())?;
+    let misfit = TrainOptions { epochs: 3, batch_size: 20, ..options.clone() };
+    assert!(trainer(misfit)?.resume(&path).unwrap_err().to_string().contains("other epochs"));
+    trainer(options)?.resume(&path)
 }

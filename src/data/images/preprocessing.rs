@@ -84,7 +84,7 @@ impl Preprocessing {
     }
 
     /// An error where the fields cannot be used: they may come from a file.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::op("preprocessing", message));
         let Preprocessing { channels, size, mean, std } = self;
         if !matches!(channels, 1 | 3) {
