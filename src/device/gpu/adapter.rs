@@ -49,8 +49,7 @@ impl fmt::Display for Selector {
 
 /// Every adapter that can run compute shaders, the best first.
 pub fn adapters() -> Vec<AdapterInfo> {
-    let listed = enumerate();
-    listed.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
+    apart(|| describe_all(&enumerate(|_| false)))
 }
 
 /// The name that tells one adapter from another of the same GPU.
@@ -78,18 +77,41 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
     }
 }
 
-fn enumerate() -> Vec<wgpu::Adapter> {
-    if wgpu::Instance::enabled_backend_features().is_empty() {
-        return Vec::new();
+fn describe_all(listed: &[wgpu::Adapter]) -> Vec<AdapterInfo> {
+    listed.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
+}
+
+/// The adapters, the best first. OpenGL is left alone where one of another interface is `enough`.
+fn enumerate(enough: impl Fn(&wgpu::Adapter) -> bool) -> Vec<wgpu::Adapter> {
+    let mut listed: Vec<wgpu::Adapter> = Vec::new();
+    // An instance for each: what a device keeps alive of its instance is then its own interface alone.
+    for backends in [wgpu::Backends::PRIMARY, wgpu::Backends::SECONDARY] {
+        // From the environment, so that WGPU_BACKEND and the like work as in any program on wgpu.
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+        descriptor.backends &= backends & wgpu::Instance::enabled_backend_features();
+        if descriptor.backends.is_empty() || listed.iter().any(&enough) {
+            continue;
+        }
+        listed.extend(pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends)));
     }
-    // From the environment, so that WGPU_BACKEND and the like work as in any program on wgpu.
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let mut listed = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     let compute = wgpu::DownlevelFlags::COMPUTE_SHADERS;
     listed.retain(|adapter| adapter.get_downlevel_capabilities().flags.contains(compute));
     // Stable, so that equals stay in the driver's order.
     listed.sort_by_key(|adapter| rank(&adapter.get_info()));
     listed
+}
+
+/// Runs `work` on a thread that has ended when this returns. What OpenGL's loader keeps for a thread that
+/// called it is freed as the thread ends, and again by a process that exits at that moment.
+fn apart<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("kiln-gpu-open".into()).spawn_scoped(scope, &work);
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(done) => done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // The system grants no thread.
+            Err(_) => work(),
+        }
+    })
 }
 
 fn rank(info: &wgpu::AdapterInfo) -> (u8, u8) {
@@ -138,12 +160,13 @@ impl GpuDevice {
     /// | `default` | those that every WebGPU device has |
     /// | `small` | for tests: 2 workgroups along a dimension, bindings of 16 KiB, buffers of 64 KiB |
     pub fn open(selector: &Selector) -> Result<GpuDevice> {
-        open(selector, limits_of(&std::env::var("KILN_GPU_LIMITS").unwrap_or_default())?)
+        let limits = limits_of(&std::env::var("KILN_GPU_LIMITS").unwrap_or_default())?;
+        apart(|| open(selector, limits.as_ref()))
     }
 
     /// Opens a GPU with these limits only, an error where its adapter offers less.
     pub fn open_with_limits(selector: &Selector, limits: wgpu::Limits) -> Result<GpuDevice> {
-        open(selector, Some(limits))
+        apart(|| open(selector, Some(&limits)))
     }
 }
 
@@ -165,16 +188,16 @@ fn limits_of(name: &str) -> Result<Option<wgpu::Limits>> {
     }
 }
 
-fn open(selector: &Selector, limits: Option<wgpu::Limits>) -> Result<GpuDevice> {
-    let listed = enumerate();
-    let described: Vec<_> =
-        listed.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect();
-    let adapter = &listed[choose(selector, &described)?];
+fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice> {
+    let listed = enumerate(|adapter| {
+        !matches!(selector, Selector::Named(_)) && kind(&adapter.get_info()) == DeviceKind::Gpu
+    });
+    let adapter = &listed[choose(selector, &describe_all(&listed))?];
     let info = adapter.get_info();
     let name = full_name(&info);
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("kiln"),
-        required_limits: limits.unwrap_or_else(|| adapter.limits()),
+        required_limits: limits.cloned().unwrap_or_else(|| adapter.limits()),
         ..Default::default()
     });
     let (device, queue) =
