@@ -38,9 +38,23 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> first: array<f32>;
-@group(0) @binding(2) var<storage, read> second: array<f32>;
+@group(0) @binding(1) var<storage, read> first: array<u32>;
+@group(0) @binding(2) var<storage, read> second: array<u32>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
+
+fn first_at(place: u32) -> f32 {
+    if FIRST_HALF {
+        return unpack2x16float(first[place / 2u])[place % 2u];
+    }
+    return bitcast<f32>(first[place]);
+}
+
+fn second_at(place: u32) -> f32 {
+    if SECOND_HALF {
+        return unpack2x16float(second[place / 2u])[place % 2u];
+    }
+    return bitcast<f32>(second[place]);
+}
 
 var<private> channel_group: u32;
 
@@ -76,7 +90,7 @@ fn seen(tap: vec3<u32>, position: vec3<u32>) -> f32 {
     if y >= params.image_y || x >= params.image_x {
         return 0.0;
     }
-    return first[input_place(position.x, tap.x, y, x)];
+    return first_at(input_place(position.x, tap.x, y, x));
 }
 
 // The output gradient that reaches pixel (image, y, x) through tap (filter, ky, kx).
@@ -89,20 +103,20 @@ fn reaching(tap: vec3<u32>, pixel: vec3<u32>) -> f32 {
     if y / STRIDE_Y >= params.output_y || x / STRIDE_X >= params.output_x {
         return 0.0;
     }
-    return second[output_place(pixel.x, tap.x, y / STRIDE_Y, x / STRIDE_X)];
+    return second_at(output_place(pixel.x, tap.x, y / STRIDE_Y, x / STRIDE_X));
 }
 
 fn load_a(m: u32, k: u32) -> f32 {
     switch OF {
         case 0u: {
-            return first[weight_place(k / KERNEL, m * KERNEL + k % KERNEL)];
+            return first_at(weight_place(k / KERNEL, m * KERNEL + k % KERNEL));
         }
         case 1u: {
             let position = split_index(k, params.output_y, params.output_x);
-            return second[output_place(position.x, m, position.y, position.z)];
+            return second_at(output_place(position.x, m, position.y, position.z));
         }
         default: {
-            return second[weight_place(m, k)];
+            return second_at(weight_place(m, k));
         }
     }
 }

@@ -21,8 +21,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<u32>;
+@group(0) @binding(2) var<storage, read> b: array<u32>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
 var<private> a_start: i32;
@@ -45,11 +45,19 @@ fn start(batch: u32) {
 }
 
 fn load_a(m: u32, k: u32) -> f32 {
-    return a[a_start + i32(m) * params.a.row + i32(k) * params.a.column];
+    let place = a_start + i32(m) * params.a.row + i32(k) * params.a.column;
+    if FIRST_HALF {
+        return unpack2x16float(a[place / 2])[place % 2];
+    }
+    return bitcast<f32>(a[place]);
 }
 
 fn load_b(k: u32, n: u32) -> f32 {
-    return b[b_start + i32(k) * params.b.row + i32(n) * params.b.column];
+    let place = b_start + i32(k) * params.b.row + i32(n) * params.b.column;
+    if SECOND_HALF {
+        return unpack2x16float(b[place / 2])[place % 2];
+    }
+    return bitcast<f32>(b[place]);
 }
 
 fn store(m: u32, n: u32, split: u32, value: f32) {

@@ -12,6 +12,7 @@ mod error;
 #[cfg(feature = "train")]
 pub mod explain;
 pub mod expr;
+mod gemm;
 mod graph;
 pub mod io;
 mod layout;
@@ -32,7 +33,7 @@ pub use error::{Error, Result};
 pub use graph::{Gradients, eval};
 pub use layout::{INFER, IntoAxes, IntoShape, Layout, MAX_RANK, Shape, Spec};
 pub use op::{Op, Output, View, Word};
-pub use tensor::{Operand, Tensor, no_grad};
+pub use tensor::{Operand, Tensor, autocast, no_grad};
 
 /// The README's code is compiled and run with the documentation's.
 #[cfg(doctest)]

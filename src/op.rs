@@ -2,7 +2,9 @@
 
 use crate::device::{Caps, Plan};
 use crate::expr::Expr;
-use crate::{Error, Layout, Result, Spec, Tensor};
+use crate::{DType, Error, Layout, Result, Spec, Tensor};
+use half::slice::HalfFloatSliceExt;
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -32,6 +34,12 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// Whether the op reads `f16` inputs itself. If not, they are widened to `f32` before it and
     /// an `f32` result is narrowed after it.
     fn half(&self) -> bool {
+        false
+    }
+
+    /// Whether a result of `f16` inputs stays `f32` inside [`autocast`](crate::autocast), as sums of many
+    /// numbers and exponentials should.
+    fn wide(&self) -> bool {
         false
     }
 
@@ -132,6 +140,14 @@ impl<'a> View<'a> {
         // SAFETY: by the contract of `new` the bytes are valid and aligned; ops that may alias
         // (`in_place`) use `pointer`.
         unsafe { std::slice::from_raw_parts(self.data.cast(), self.bytes / size_of::<T>()) }
+    }
+
+    /// All elements of the buffer of a float input, widened where they are `f16`.
+    pub(crate) fn widened(&self) -> Cow<'a, [f32]> {
+        match self.spec.dtype {
+            DType::F16 => Cow::Owned(self.buffer::<half::f16>().to_f32_vec()),
+            _ => Cow::Borrowed(self.buffer()),
+        }
     }
 
     /// The buffer's start, for kernels that may write over their input.

@@ -1,6 +1,8 @@
 //! The networks by name, against torchvision's: `tests/fixtures/models_main.py` says how the fixture
 //! was made.
 
+use half::f16;
+use kiln::io::HostTensor;
 use kiln::models::{Architecture, Classifier, Head, Row, load_pretrained, names, summary};
 use kiln::nn::{Module, Params, StochasticDepth, cross_entropy};
 use kiln::optim::{Optimizer, Sgd, SgdOptions};
@@ -182,6 +184,37 @@ fn every_name_takes_grey_images_too() {
         let pairs = shapes(&params).into_iter().zip(shapes(&other));
         let changed: Vec<String> = pairs.filter(|(a, b)| a != b).map(|((name, _), _)| name).collect();
         assert_eq!(changed[1..], ["weight", "bias"].map(|part| format!("{}.{part}", model.head())), "{name}");
+    }
+}
+
+#[test]
+fn weights_for_colours_fit_grey_images() {
+    let engine = Engine::cpu();
+    let build = |channels: usize| {
+        let params = Params::new(&engine, channels as u64);
+        let model = architecture("mobilenet_v2", channels, 32).build(&params).unwrap();
+        params.eval();
+        (params, model)
+    };
+    let ((colour_params, colour), (grey_params, grey)) = (build(3), build(1));
+    let grey_images = images([2, 1, 32, 32], &engine);
+    let colour_images = grey_images.expand(&[2, 3, 32, 32]).unwrap();
+    let wanted = colour.forward(&colour_images).unwrap().to_vec::<f32>().unwrap();
+    for half in [false, true] {
+        let mut state = colour_params.state_dict().unwrap();
+        if half {
+            let first = state.tensors.get_mut("features.0.0.weight").unwrap();
+            let narrow: Vec<f16> = first.to_vec::<f32>().unwrap().into_iter().map(f16::from_f32).collect();
+            *first = HostTensor::from_slice(&first.shape, &narrow).unwrap();
+        }
+        let head = load_pretrained(&grey_params, &*grey, &state, "colour.pth").unwrap();
+        assert_eq!(head, Head::Loaded);
+        let got = grey.forward(&grey_images).unwrap().to_vec::<f32>().unwrap();
+        let largest = wanted.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let tolerance = if half { 1e-2 } else { 1e-5 };
+        for (got, wanted) in got.iter().zip(&wanted) {
+            assert!((got - wanted).abs() < tolerance * largest, "{half}: {got} {wanted}");
+        }
     }
 }
 

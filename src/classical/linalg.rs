@@ -7,8 +7,8 @@ mod truncated;
 pub use scatter::scatter;
 pub use truncated::{Operand, eigsh, orthonormal, randomized_svd, sparse_times};
 
+use crate::gemm::{self, Matrix, Parallelism};
 use crate::{Error, Result};
-use gemm::Parallelism;
 use nalgebra::{DMatrix, DVector, SVD, SymmetricEigen};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2};
 
@@ -61,25 +61,14 @@ fn product(
     // SAFETY: the pointers and strides are those of arrays of just these sizes, and `out` is borrowed
     // for writing, so that nobody else reads it meanwhile.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            column_stride,
-            row_stride,
+        let operands =
+            [a, b].map(|matrix| Matrix::new(matrix.as_ptr(), matrix.strides()[0], matrix.strides()[1]));
+        gemm::multiply(
+            [m, n, k],
+            (out.as_mut_ptr(), row_stride, column_stride),
             add,
-            a.as_ptr(),
-            a.strides()[1],
-            a.strides()[0],
-            b.as_ptr(),
-            b.strides()[1],
-            b.strides()[0],
-            1.0,
+            operands,
             scale,
-            false,
-            false,
-            false,
             parallelism,
         );
     }

@@ -60,6 +60,9 @@ pub struct Train {
     /// Judge and save a moving average of the weights that keeps this share of the old at each update
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
+    /// Mixed precision: activations in half precision, for networks that are large for the memory
+    #[arg(long)]
+    amp: bool,
     /// Pass the images of an update through the network in N parts, each of the batch size
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
@@ -116,6 +119,7 @@ impl Train {
         settings.val = self.val.or(settings.val);
         settings.image_size = self.image_size.or(settings.image_size);
         settings.balance |= self.balance;
+        train.amp |= self.amp;
         set(&mut settings.val_dir, &self.val_dir.clone().map(Some));
         set(&mut settings.weights, &self.weights.clone().map(Some));
     }

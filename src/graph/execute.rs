@@ -1,6 +1,7 @@
 //! Runs what is pending: order, memory, device by device.
 
 use super::fuse::{Task, tasks};
+use super::profile::Profile;
 use crate::device::cpu::threads;
 use crate::device::{Argument, Buffer, Device, DeviceKind};
 use crate::ops::fused::Fused;
@@ -39,9 +40,10 @@ pub(crate) fn evaluate(targets: &[Tensor], finished: &(dyn Fn(u64) -> bool + Syn
         let engine = first.engine();
         let targets: Vec<&Tensor> = targets.iter().filter(|t| t.engine().same(engine)).collect();
         let run = || {
+            let profile = Profile::get()?;
             let items = collect(&targets, finished)?;
             let tasks = tasks(&items, !engine.debugs_nan());
-            let mut run = Run::new(&items, &tasks);
+            let mut run = Run::new(&items, &tasks, profile);
             let result = tasks.iter().enumerate().try_for_each(|(at, task)| run.task(at, task));
             run.settle(result.is_err());
             result
@@ -122,10 +124,11 @@ struct Run<'a> {
     copies: HashMap<usize, Buffer>,
     /// The last task that reads each item; none for kept ones, which are never dropped.
     last_use: Vec<Option<usize>>,
+    profile: Option<&'static Profile>,
 }
 
 impl<'a> Run<'a> {
-    fn new(items: &'a [Item], tasks: &[Task]) -> Run<'a> {
+    fn new(items: &'a [Item], tasks: &[Task], profile: Option<&'static Profile>) -> Run<'a> {
         let mut last_use = vec![None; items.len()];
         for (at, task) in tasks.iter().enumerate() {
             for &(root, _) in &task.inputs {
@@ -143,7 +146,7 @@ impl<'a> Run<'a> {
                 if item.keep { state.value.clone() } else { state.value.take() }
             })
             .collect();
-        Run { items, buffers, copies: HashMap::new(), last_use }
+        Run { items, buffers, copies: HashMap::new(), last_use, profile }
     }
 
     fn task(&mut self, at: usize, task: &Task) -> Result<()> {
@@ -171,7 +174,11 @@ impl<'a> Run<'a> {
         };
         let output = Argument { buffer, spec };
         if spec.elements() > 0 {
-            device.run(&*task.op, &arguments, &output)?;
+            let run = || device.run(&*task.op, &arguments, &output);
+            match self.profile {
+                Some(profile) => profile.run(&*task.op, &specs, &spec, &*device, run)?,
+                None => run()?,
+            }
             if item.node.engine().debugs_nan() {
                 check_finite(&*task.op, &specs, &output, &*device)?;
             }

@@ -3,6 +3,7 @@
 pub(crate) mod execute;
 mod fuse;
 pub(crate) mod grad;
+mod profile;
 
 pub use grad::Gradients;
 

@@ -12,6 +12,7 @@ mod transpose;
 mod winograd;
 
 use crate::device::{Caps, Plan};
+use crate::tensor::product;
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
 
 /// How a window moves over an image: see [`Tensor::conv2d`]. The pairs are (vertical, horizontal).
@@ -179,7 +180,7 @@ impl Op for Conv2d {
     }
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        if inputs.len() != 2 || inputs.iter().any(|input| input.dtype != DType::F32) {
+        if inputs.len() != 2 || inputs.iter().any(|input| !input.dtype.is_float()) {
             let given: Vec<String> = inputs.iter().map(|input| input.dtype.to_string()).collect();
             return Err(Error::op(self.name(), format!("is not defined for {}", given.join(" and "))));
         }
@@ -198,8 +199,15 @@ impl Op for Conv2d {
         2 * (s.batch * s.groups * s.filters * s.positions()) as u64 * s.taps() as u64
     }
 
+    fn half(&self) -> bool {
+        true
+    }
+
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
-        let (first, second, output) = (inputs[0].slice(), inputs[1].slice(), output.slice());
+        let [first, second] = [&inputs[0], &inputs[1]].map(View::widened);
+        let dense = |input: &View| input.spec.layout.offset..input.spec.layout.offset + input.spec.elements();
+        let (first, second) = (&first[dense(&inputs[0])], &second[dense(&inputs[1])]);
+        let output = output.slice();
         match self.of {
             Role::Input => cpu::input_gradient(&self.sizes, first, second, output),
             Role::Weight => cpu::weight_gradient(&self.sizes, first, second, output),
@@ -208,8 +216,8 @@ impl Op for Conv2d {
         Ok(())
     }
 
-    fn gpu(&self, _: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
-        Some(gpu::plan(self, caps))
+    fn gpu(&self, inputs: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
+        Some(gpu::plan(self, inputs, caps))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -222,7 +230,8 @@ impl Op for Conv2d {
             };
             Tensor::apply(op, &op.roles().map(operand))
         };
-        self.roles().into_iter().map(|role| Ok(Some(of(role)?))).collect()
+        let pairs = self.roles().into_iter().zip(inputs);
+        pairs.map(|(role, input)| Ok(Some(of(role)?.cast(input.dtype())?))).collect()
     }
 }
 
@@ -235,7 +244,7 @@ pub(super) fn transposed(
     options: &Conv2dOptions,
 ) -> Result<Tensor> {
     let sizes = Sizes::new(input, weight.shape(), options)?;
-    Tensor::apply(Conv2d { of: Role::Input, sizes }, &[weight, output])
+    product(Conv2d { of: Role::Input, sizes }, [weight, output])
 }
 
 impl Tensor {
@@ -264,9 +273,9 @@ impl Tensor {
                 format!("bias {} for weight {}: expected [{filters}]", bias.shape(), weight.shape());
             return Err(Error::op("conv2d", message));
         }
-        let result = Tensor::apply(Conv2d { of: Role::Output, sizes }, &[self, weight])?;
+        let result = product(Conv2d { of: Role::Output, sizes }, [self, weight])?;
         match bias {
-            Some(bias) => result.add(&bias.reshape([filters, 1, 1])?),
+            Some(bias) => result.add(&bias.cast(result.dtype())?.reshape([filters, 1, 1])?),
             None => Ok(result),
         }
     }

@@ -27,7 +27,7 @@ impl Tensor {
             Some(bias) if bias.dims() != [outputs] => {
                 refuse(format!("bias {} for weight {}: expected [{outputs}]", bias.shape(), weight.shape()))
             }
-            Some(bias) => product.add(bias),
+            Some(bias) => product.add(&bias.cast(product.dtype())?),
             None => Ok(product),
         }
     }

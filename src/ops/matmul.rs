@@ -4,8 +4,9 @@ pub(crate) mod gpu;
 
 use crate::device::{Caps, Plan, Shader};
 use crate::expr::Loops;
+use crate::gemm::{self, Matrix, Parallelism};
+use crate::tensor::product;
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
-use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// `[.., m, k] x [.., k, n] -> [.., m, n]` for inputs of the same leading dimensions.
@@ -59,13 +60,9 @@ impl Product {
         let (m, n, k) = (self.m, self.n, self.k);
         // SAFETY: `output` holds m rows of n, and the caller vouches for the inputs.
         unsafe {
-            let output = output.as_mut_ptr();
-            let (a_row, a_column) = self.a;
-            let (b_row, b_column) = self.b;
-            gemm::gemm(
-                m, n, k, output, 1, n as isize, false, a, a_column, a_row, b, b_column, b_row, 0.0, 1.0,
-                false, false, false, threads,
-            );
+            let output = (output.as_mut_ptr(), n as isize, 1);
+            let operands = [Matrix::new(a, self.a.0, self.a.1), Matrix::new(b, self.b.0, self.b.1)];
+            gemm::multiply([m, n, k], output, false, operands, 1.0, threads);
         }
     }
 }
@@ -109,7 +106,7 @@ impl Op for Matmul {
         let [a, b] = inputs else {
             return Err(Error::op("matmul", format!("takes 2 tensors, not {}", inputs.len())));
         };
-        if a.dtype != DType::F32 || b.dtype != DType::F32 {
+        if !a.dtype.is_float() || !b.dtype.is_float() {
             return Err(Error::op("matmul", format!("is not defined for {} and {}", a.dtype, b.dtype)));
         }
         let rank = a.shape().rank();
@@ -128,6 +125,10 @@ impl Op for Matmul {
         true
     }
 
+    fn half(&self) -> bool {
+        true
+    }
+
     fn flops(&self, inputs: &[Spec], output: &Spec) -> u64 {
         2 * output.elements() as u64 * Product::of(&inputs[0], &inputs[1]).k as u64
     }
@@ -136,15 +137,17 @@ impl Op for Matmul {
         let [a, b] = [&inputs[0], &inputs[1]];
         let product = Product::of(&a.spec, &b.spec);
         let batches = batches(&a.spec, &b.spec);
+        let (a_buffer, b_buffer) = (a.widened(), b.widened());
         let run = |index: usize, output: &mut [f32], threads: Parallelism| {
             let [a_place, b_place] = places(&batches, index);
-            let start = |view: &View, place: isize| {
-                let buffer = view.buffer::<f32>();
+            let start = |view: &View, buffer: &[f32], place: isize| {
                 buffer.as_ptr().wrapping_offset(view.spec.layout.offset as isize + place)
             };
             // SAFETY: the executor's views cover their layouts' extents, and the pointers are those
             // of the matrices' first elements.
-            unsafe { product.run(start(a, a_place), start(b, b_place), output, threads) }
+            unsafe {
+                product.run(start(a, &a_buffer, a_place), start(b, &b_buffer, b_place), output, threads)
+            }
         };
         let output = output.slice::<f32>();
         let size = product.m * product.n;
@@ -177,13 +180,14 @@ impl Op for Matmul {
         let along_k = [product.a.1 == 1, product.b.0 == 1];
         let batch = batches.dims.iter().product();
         let gemm = gpu::Gemm { m: product.m, n: product.n, k: product.k, batch, along_k };
-        Some(gemm.plan(shader, Vec::new(), params, output.elements(), caps))
+        Some(gemm.plan(shader, inputs, Vec::new(), params, output.elements(), caps))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [a, b] = [&inputs[0], &inputs[1]];
         let multiply = |a: &Tensor, b: &Tensor| Tensor::apply(Matmul, &[a, b]);
-        Ok(vec![Some(multiply(upstream, &b.t()?)?), Some(multiply(&a.t()?, upstream)?)])
+        let of_a = multiply(upstream, &b.t()?)?.cast(a.dtype())?;
+        Ok(vec![Some(of_a), Some(multiply(&a.t()?, upstream)?.cast(b.dtype())?)])
     }
 }
 
@@ -230,9 +234,9 @@ impl Tensor {
             // One matrix on the right for all on the left: their rows make one tall product, and
             // the gradient of the right one is one product too.
             let tall = a.reshape([a_lead.iter().product::<usize>() * m, k])?;
-            Tensor::apply(Matmul, &[&tall, &b.reshape([k, n])?])?
+            product(Matmul, [&tall, &b.reshape([k, n])?])?
         } else {
-            Tensor::apply(Matmul, &[&a.broadcast_to(with(m, k))?, &b.broadcast_to(with(k, n))?])?
+            product(Matmul, [&a.broadcast_to(with(m, k))?, &b.broadcast_to(with(k, n))?])?
         };
         let mut dims = lead.to_vec();
         dims.extend((self.rank() > 1).then_some(m));

@@ -1,6 +1,6 @@
 //! Normalisation: values less their mean, over their standard deviation.
 
-use crate::{Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 
 /// The statistics of a batch: see [`Tensor::batch_norm_training`].
 #[derive(Clone, Debug)]
@@ -88,6 +88,9 @@ impl Tensor {
         eps: f64,
     ) -> Result<Tensor> {
         const NAME: &str = "batch_norm";
+        if self.dtype() == DType::F16 {
+            return self.cast(DType::F32)?.batch_norm(mean, variance, weight, bias, eps)?.cast(DType::F16);
+        }
         let (channels, dims) = self.channels(NAME)?;
         let named = [("mean", Some(mean)), ("variance", Some(variance)), ("weight", weight), ("bias", bias)];
         named.into_iter().try_for_each(|(what, parameter)| check(NAME, what, parameter, &[channels]))?;
@@ -112,6 +115,10 @@ impl Tensor {
         eps: f64,
     ) -> Result<(Tensor, BatchStatistics)> {
         const NAME: &str = "batch_norm";
+        if self.dtype() == DType::F16 {
+            let (output, statistics) = self.cast(DType::F32)?.batch_norm_training(weight, bias, eps)?;
+            return Ok((output.cast(DType::F16)?, statistics));
+        }
         let (channels, dims) = self.channels(NAME)?;
         let named = [("weight", weight), ("bias", bias)];
         named.into_iter().try_for_each(|(what, parameter)| check(NAME, what, parameter, &[channels]))?;

@@ -93,6 +93,10 @@ impl Op for Reduce {
         }
     }
 
+    fn wide(&self) -> bool {
+        true
+    }
+
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let (dtype, shape) = (inputs[0].dtype, inputs[0].shape());
         let refuse = |message: String| Err(Error::op(self.name(), message));

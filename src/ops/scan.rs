@@ -63,6 +63,10 @@ impl Op for Scan {
         }
     }
 
+    fn wide(&self) -> bool {
+        true
+    }
+
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let dtype = inputs[0].dtype;
         if dtype == DType::Bool || (self.kind == Kind::Recurrence && dtype != DType::F32) {

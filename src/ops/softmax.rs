@@ -20,6 +20,10 @@ impl Op for Softmax {
         if self.log { "log_softmax" } else { "softmax" }
     }
 
+    fn wide(&self) -> bool {
+        true
+    }
+
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         if inputs[0].dtype != DType::F32 {
             return Err(Error::op(self.name(), format!("is not defined for {}", inputs[0].dtype)));

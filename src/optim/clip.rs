@@ -41,7 +41,7 @@ pub fn clip_grad_value(gradients: &mut Gradients, params: &Params, max_value: f6
 }
 
 /// The parameters that have a gradient, with it.
-fn found(gradients: &Gradients, params: &Params) -> Vec<(Tensor, Tensor)> {
+pub(super) fn found(gradients: &Gradients, params: &Params) -> Vec<(Tensor, Tensor)> {
     let values = params.trainable().into_iter().map(|(_, param)| param.get());
     values.filter_map(|value| gradients.get(&value).cloned().map(|gradient| (value, gradient))).collect()
 }

@@ -1,4 +1,4 @@
-//! Optimisers, schedules and gradient clipping.
+//! Optimisers, schedules, gradient clipping and loss scaling.
 //!
 //! ```
 //! use kiln::nn::{Init, Params};
@@ -17,12 +17,14 @@
 
 mod adam;
 mod clip;
+mod scaler;
 mod schedule;
 mod sgd;
 mod state;
 
 pub use adam::{Adam, AdamOptions, AdamW};
 pub use clip::{clip_grad_norm, clip_grad_value};
+pub use scaler::GradScaler;
 pub use schedule::{CosineAnnealing, OneCycle, OneCycleOptions, Schedule, StepLr};
 pub use sgd::{Sgd, SgdOptions};
 

@@ -4,15 +4,17 @@ mod construct;
 mod display;
 mod operators;
 mod read;
+mod scopes;
 
 pub use operators::Operand;
+pub use scopes::{autocast, no_grad};
+pub(crate) use scopes::{product, records_gradients};
 
 use crate::device::{Buffer, DeviceKind};
 use crate::expr::Expr;
 use crate::graph::execute;
 use crate::ops::elementwise::cast;
 use crate::{DType, Engine, Error, Layout, Op, Result, Shape, Spec};
-use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,29 +103,6 @@ impl Drop for Node {
     }
 }
 
-thread_local! {
-    static GRAD: Cell<bool> = const { Cell::new(true) };
-}
-
-/// Runs `body` without recording for gradients: nothing computed inside requires them.
-///
-/// As PyTorch's `torch.no_grad()`; per thread.
-pub fn no_grad<R>(body: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            GRAD.set(self.0);
-        }
-    }
-    let _restore = Restore(GRAD.replace(false));
-    body()
-}
-
-/// Whether what is recorded now can be differentiated later: not inside [`no_grad`].
-pub(crate) fn records_gradients() -> bool {
-    GRAD.get()
-}
-
 fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -188,7 +167,8 @@ impl Tensor {
     /// Half precision is storage: the op runs in `f32`, and its result is narrowed again when
     /// every float input was narrow.
     fn apply_widened(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
-        let narrow = inputs.iter().all(|input| input.dtype() != DType::F32);
+        let wide = op.wide() && scopes::autocasts();
+        let narrow = !wide && inputs.iter().all(|input| input.dtype() != DType::F32);
         let widened = inputs
             .iter()
             .map(|&t| if t.dtype() == DType::F16 { cast(t, DType::F32) } else { Ok(t.clone()) })

@@ -2,6 +2,7 @@
 
 use super::EpochRecord;
 use crate::io::StateDict;
+use crate::optim::GradScaler;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -23,6 +24,7 @@ pub(super) struct Progress {
     pub pieces: usize,
     /// The greatest learning rate.
     pub lr: f64,
+    pub scaler: GradScaler,
     pub history: Vec<EpochRecord>,
     /// The learning rate of every update.
     pub learning_rates: Vec<f32>,

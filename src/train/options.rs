@@ -48,6 +48,8 @@ pub struct TrainOptions {
     /// The share of the old in an exponential moving average of the weights, an update at a time: the
     /// average is what is judged and saved; none.
     pub ema: Option<f64>,
+    /// Whether the network runs in [mixed precision](crate::autocast): less memory; false.
+    pub amp: bool,
     /// Epochs without a better result after which to stop; none.
     pub patience: Option<u32>,
     /// Epochs in which only the head is trained, before all of the network is; 0.
@@ -74,6 +76,7 @@ impl Default for TrainOptions {
             cutmix: 0.0,
             clip_norm: Some(5.0),
             ema: None,
+            amp: false,
             patience: None,
             freeze: 0,
             seed: 0,

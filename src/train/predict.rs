@@ -3,7 +3,7 @@
 use crate::data::{DataLoader, Dataset};
 use crate::models::Classifier;
 use crate::nn::Params;
-use crate::{Result, no_grad};
+use crate::{Error, Result, no_grad};
 use std::sync::Arc;
 
 /// The probabilities that a model gives to the samples of a data set, and their labels.
@@ -29,8 +29,8 @@ impl Predictions {
     }
 }
 
-/// Runs a model over a data set in evaluation mode, `batch_size` samples at a time. The mode is what it
-/// was afterwards. An error where a sample cannot be read, or does not fit the model.
+/// Runs a model over a data set in evaluation mode, `batch_size` samples at a time, or fewer where memory
+/// runs out. The mode is what it was afterwards. An error where a sample cannot be read, or does not fit the model.
 pub fn predict(
     model: &dyn Classifier,
     params: &Params,
@@ -39,7 +39,11 @@ pub fn predict(
 ) -> Result<Predictions> {
     let training = params.is_training();
     params.eval();
-    let predictions = run(model, params, dataset, batch_size);
+    let (mut size, mut predictions) = (batch_size, run(model, params, dataset, batch_size));
+    while size > 1 && matches!(predictions, Err(Error::OutOfMemory { .. })) {
+        size = size.div_ceil(2);
+        predictions = run(model, params, dataset, size);
+    }
     if training {
         params.train();
     }

@@ -1,6 +1,7 @@
 //! A run: a folder of images in, a folder with a classifier and its report out.
 
 use super::finder::without_trace;
+use super::quantize::dequantize;
 use super::{
     EpochRecord, Evaluation, EventWriter, ImageClassifier, LearningRate, Precision, Report, Thumbnail,
     TrainOptions, Trainer, Watch, predict, read_metrics, write_metrics,
@@ -173,7 +174,7 @@ impl Run {
         let classifier =
             ImageClassifier::new(engine, settings.train.seed, architecture, classes, preprocessing)?;
         if let Some(weights) = &settings.weights {
-            let state = load_weights(weights)?;
+            let state = dequantize(load_weights(weights)?, weights)?;
             let head = load_pretrained(classifier.params(), classifier.network(), &state, weights)?;
             notes.push(match head {
                 Head::Loaded => "starts from all of the weights given".to_string(),

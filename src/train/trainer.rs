@@ -8,7 +8,7 @@ use crate::models::Classifier;
 use crate::nn::Params;
 use crate::nn::loss::{CrossEntropyOptions, cross_entropy_with};
 use crate::optim::{AdamOptions, AdamW, OneCycle, Optimizer, Schedule, clip_grad_norm};
-use crate::{DType, Error, Gradients, Result, Tensor, eval, no_grad};
+use crate::{DType, Error, Gradients, Result, Tensor, autocast, eval, no_grad};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -323,27 +323,36 @@ impl<'a> Trainer<'a> {
                     Tensor::from_slice(targets, [count, classes], engine)?
                 }
             };
-            let logits = self.logits(&input, frozen)?;
-            let mut loss = cross_entropy_with(&logits, &target, &self.loss)?;
+            let forward = || {
+                let logits = self.logits(&input, frozen)?;
+                let loss = cross_entropy_with(&logits, &target, &self.loss)?;
+                Ok::<_, Error>((logits, loss))
+            };
+            let (logits, mut loss) = if self.options.amp { autocast(forward) } else { forward() }?;
             if count < images {
                 loss = loss.mul(count as f64 / images as f64)?;
             }
-            let gradients = loss.backward()?;
+            let scaler = self.options.amp.then_some(self.progress.scaler);
+            let gradients = scaler.map_or(Ok(loss.clone()), |scaler| scaler.scale(&loss))?.backward()?;
+            let loss = loss.detach();
             let hits = || logits.argmax(1, false)?.eq(&labels)?.cast(DType::F32)?.sum(.., false);
             let right = no_grad(hits)?;
             // Computed here, so that the next piece finds the memory of this one's activations.
-            gradients.compute([self.params.buffers(), vec![right.clone()]].concat())?;
+            gradients.compute([self.params.buffers(), vec![loss.clone(), right.clone()]].concat())?;
             sums = Some(match sums {
-                None => (gradients, loss.detach(), right),
+                None => (gradients, loss, right),
                 Some((mut total, losses, hits)) => {
                     total.add(&gradients)?;
-                    (total, losses.add(&loss.detach())?, hits.add(&right)?)
+                    (total, losses.add(&loss)?, hits.add(&right)?)
                 }
             });
         }
         let Some((mut gradients, loss, right)) = sums else {
             return Err(Error::op("train", "a batch without images"));
         };
+        if self.options.amp && !self.progress.scaler.unscale(&mut gradients, self.params)? {
+            return Ok((loss, right));
+        }
         if let Some(norm) = self.options.clip_norm {
             clip_grad_norm(&mut gradients, self.params, norm)?;
         }

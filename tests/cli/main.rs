@@ -3,10 +3,39 @@
 mod images;
 
 use serde_json::Value;
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn kiln(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kiln")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn a_profile_has_a_row_for_each_operation() {
+    let path = std::env::temp_dir().join(format!("kiln-profile-{}.json", std::process::id()));
+    let profiled = |path: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.args(["doctor", "--device", "cpu", "matmul"]).env("KILN_PROFILE", path).output().unwrap()
+    };
+    assert!(profiled(&path).status.success());
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let rows: Vec<Value> =
+        serde_json::from_str(&format!("{}]", text.trim_end().trim_end_matches(','))).unwrap();
+    let product = rows.iter().find(|row| row["name"] == "matmul" && row["args"]["output"] == "f32 [65, 70]");
+    let product = product.expect("the case of several tiles");
+    assert_eq!((&product["ph"], &product["cat"]), (&Value::from("X"), &Value::from("cpu")));
+    assert_eq!(product["args"]["inputs"], serde_json::json!(["f32 [65, 33]", "f32 [33, 70]"]));
+    // The rate is the work over the time.
+    let (seconds, rate) =
+        (product["dur"].as_f64().unwrap() / 1e6, product["args"]["GFLOP/s"].as_f64().unwrap());
+    let expected = 2.0 * 65.0 * 33.0 * 70.0 / seconds / 1e9;
+    assert!((rate - expected).abs() < 0.01 * expected + 0.001, "{rate} {expected}");
+    assert!(rows.windows(2).all(|pair| pair[0]["ts"].as_f64() < pair[1]["ts"].as_f64()));
+
+    let failed = profiled(Path::new("/nowhere/trace.json"));
+    assert!(!failed.status.success());
+    assert!(String::from_utf8_lossy(&failed.stdout).contains("/nowhere/trace.json"));
 }
 
 #[test]

@@ -349,11 +349,12 @@ fn out_of_memory_makes_smaller_pieces() -> Result<()> {
         let options = TrainOptions { epochs: 1, batch_size: 128, ..Default::default() };
         let mut log = Log::default();
         Trainer::new(&net, &params, quadrants(128, 2), quadrants(8, 3), options)?.run(&mut log)?;
-        let values = params
+        let mut values = params
             .named()
             .iter()
             .map(|(_, param)| param.get().to_vec::<f32>())
             .collect::<Result<Vec<_>>>()?;
+        values.push(predict(&net, &params, &quadrants(512, 5), 512)?.probabilities);
         Ok((values, log.notes))
     };
     let (Some(first), Some(second)) = (open()?, open()?) else { return Ok(()) };
@@ -364,6 +365,28 @@ fn out_of_memory_makes_smaller_pieces() -> Result<()> {
     assert!(notes.iter().any(|note| note.contains("out of memory")), "{notes:?}");
     for (whole, pieces) in whole.iter().flatten().zip(pieces.iter().flatten()) {
         assert!((whole - pieces).abs() < 1e-4, "{whole} {pieces}");
+    }
+    Ok(())
+}
+
+#[test]
+fn mixed_precision_learns_as_much() -> Result<()> {
+    let engines = [Engine::cpu()].into_iter().chain(Engine::new("gpu"));
+    for engine in engines {
+        let run = |amp: bool| {
+            let params = Params::new(&engine, 1);
+            let net = Net::new(&params)?;
+            let lr = LearningRate::Is(0.05);
+            let options =
+                TrainOptions { epochs: 6, batch_size: 10, accumulate: 2, lr, amp, ..Default::default() };
+            let mut trainer = Trainer::new(&net, &params, quadrants(400, 2), quadrants(120, 9), options)?;
+            let history = trainer.run(&mut ())?;
+            Ok::<_, Error>((history.last().unwrap().val_accuracy, history[0].train_loss))
+        };
+        let ((wide, wide_loss), (narrow, narrow_loss)) = (run(false)?, run(true)?);
+        assert!(wide >= 0.95 && narrow >= wide - 0.03, "{engine:?}: {wide} {narrow}");
+        // It did compute in half precision, and not far from single precision.
+        assert!(wide_loss != narrow_loss && (wide_loss - narrow_loss).abs() < 0.05 * wide_loss);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! where it applies.
 
 use super::{Sizes, direct, winograd};
-use gemm::Parallelism;
+use crate::gemm::{self, Matrix, Parallelism};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -85,27 +85,9 @@ pub(super) fn multiply(
     let [a_row, a_column, b_row, b_column] = [a_row, a_column, b_row, b_column].map(|stride| stride as isize);
     // SAFETY: dense matrices in either order, as long as just checked.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            n as isize,
-            add,
-            a.as_ptr(),
-            a_column,
-            a_row,
-            b.as_ptr(),
-            b_column,
-            b_row,
-            if add { 1.0 } else { 0.0 },
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+        let output = (c.as_mut_ptr(), n as isize, 1);
+        let operands = [Matrix::new(a.as_ptr(), a_row, a_column), Matrix::new(b.as_ptr(), b_row, b_column)];
+        gemm::multiply([m, n, k], output, add, operands, 1.0, Parallelism::None);
     }
 }
 

@@ -1,10 +1,11 @@
 //! Convolution on the GPU: `shaders/conv2d.wgsl`, an implicit matrix product.
 
 use super::{Conv2d, Role};
+use crate::Spec;
 use crate::device::{Caps, Plan, Shader};
 use crate::ops::matmul::gpu::Gemm;
 
-pub(super) fn plan(op: &Conv2d, caps: &Caps) -> Plan {
+pub(super) fn plan(op: &Conv2d, inputs: &[Spec], caps: &Caps) -> Plan {
     let s = &op.sizes;
     let kernel = s.kernel[0] * s.kernel[1];
     let (m, n, k, along_k) = match op.of {
@@ -37,5 +38,5 @@ pub(super) fn plan(op: &Conv2d, caps: &Caps) -> Plan {
     ];
     let shader = Shader::file("conv2d", include_str!("../../../shaders/conv2d.wgsl"));
     let gemm = Gemm { m, n, k, batch: s.groups, along_k };
-    gemm.plan(shader, constants, params.map(|size| size as u32).to_vec(), elements, caps)
+    gemm.plan(shader, inputs, constants, params.map(|size| size as u32).to_vec(), elements, caps)
 }

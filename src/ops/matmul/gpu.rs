@@ -1,6 +1,7 @@
 //! Plans for the tiled product of `shaders/gemm.wgsl`, for every operation built on it.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::{DType, Spec};
 use std::borrow::Cow;
 
 /// Workgroups that keep a large GPU busy. Not asked of the device: which kernel runs, and with it
@@ -43,10 +44,11 @@ impl Gemm {
     }
 
     /// The plan of `shader`, an importer of the core, whose uniform is the core's eight words and then
-    /// `params`, and which binds two inputs and a result of `elements` elements.
+    /// `params`, and which binds these two inputs and a result of `elements` elements.
     pub fn plan(
         &self,
         shader: Shader,
+        inputs: &[Spec],
         mut constants: Vec<(&'static str, Cow<'static, str>)>,
         params: Vec<u32>,
         elements: usize,
@@ -66,6 +68,9 @@ impl Gemm {
             let per_thread = if tile[side] == 128 { 2 } else { 1 };
             constants.push((blocks, format!("{per_thread}u").into()));
             constants.push((threads, format!("{}u", tile[side] / 4 / per_thread).into()));
+        }
+        for (name, input) in ["FIRST_HALF", "SECOND_HALF"].into_iter().zip(inputs) {
+            constants.push((name, (input.dtype == DType::F16).to_string().into()));
         }
         constants.push(("A_ALONG_K", self.along_k[0].to_string().into()));
         constants.push(("B_ALONG_K", self.along_k[1].to_string().into()));

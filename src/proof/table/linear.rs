@@ -1,8 +1,8 @@
 //! Products, softmax and indexing.
 
-use crate::Tensor;
 use crate::proof::case::{Case, Input};
 use crate::proof::reference as r;
+use crate::{DType, Tensor};
 use ndarray::{ArrayD, Axis, IxDyn};
 
 pub fn products(cases: &mut Vec<Case>) {
@@ -29,6 +29,25 @@ pub fn products(cases: &mut Vec<Case>) {
             |x| r::matmul(&x[0], &x[1]),
         );
         cases.push(case.tolerance(1e-5, 2e-4));
+    }
+    // Operands in half precision, of odd lengths: elements share words.
+    let half = |shape: &[usize]| Input::floats(shape).half();
+    let halves: [(&str, Input, Input, f64); 5] = [
+        ("half", half(&[7, 13]), half(&[13, 3]), 3e-3),
+        ("half_left", half(&[5, 9]), Input::floats(&[9, 4]), 1e-5),
+        ("half_right", Input::floats(&[5, 9]), half(&[9, 4]), 1e-5),
+        ("half_views", half(&[13, 7]).permute(&[1, 0]), half(&[27, 4]).slice(0, 1, 27, 2).flip(1), 3e-3),
+        ("half_batch", half(&[3, 3, 5]), half(&[3, 5, 1]).flip(0), 3e-3),
+    ];
+    for (name, a, b, rtol) in halves {
+        let case = Case::new(
+            format!("matmul/{name}"),
+            [a, b.reseeded()],
+            |x| x[0].matmul(&x[1])?.cast(DType::F32),
+            |x| r::matmul(&x[0], &x[1]),
+        );
+        let case = case.tolerance(rtol, 2.0 * rtol);
+        cases.push(if rtol > 1e-3 { case.value_only() } else { case });
     }
     let empty = [Input::floats(&[3, 0]), Input::floats(&[0, 4])];
     cases.push(Case::new(

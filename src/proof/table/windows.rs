@@ -1,5 +1,6 @@
 //! Convolution of images.
 
+use crate::DType;
 use crate::ops::Conv2dOptions;
 use crate::proof::case::{Case, Input};
 use crate::proof::reference as r;
@@ -34,6 +35,25 @@ pub fn convolutions(cases: &mut Vec<Case>) {
             move |x| r::conv(&x[0], &x[1], window, groups),
         );
         cases.push(case.tolerance(1e-5, 1e-4));
+        // Operands in half precision: the images, the weight, or both.
+        let halves = if matches!(name, "all" | "rectangle" | "depthwise") { 0..3 } else { 0..0 };
+        for (at, which) in halves.zip(["half_images", "half_weight", "half"]) {
+            let mut inputs = [Input::floats(&x), Input::floats(&w).reseeded()];
+            inputs = inputs.map(|input| if at == 2 { input.half() } else { input });
+            if let Some(input) = inputs.get_mut(at) {
+                *input = input.clone().half();
+            }
+            let case = Case::new(
+                format!("conv2d/{name}_{which}"),
+                inputs,
+                move |x| x[0].conv2d(&x[1], None, options)?.cast(DType::F32),
+                move |x| r::conv(&x[0], &x[1], window, groups),
+            );
+            cases.push(match at {
+                2 => case.tolerance(3e-3, 3e-2).value_only(),
+                _ => case.tolerance(1e-5, 1e-4),
+            });
+        }
     }
     let window = r::Window { padding: [1, 1], stride: [1, 1], ..r::Window::new([3, 3]) };
     let options = Conv2dOptions { padding: [1, 1], ..Default::default() };
