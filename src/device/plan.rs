@@ -1,6 +1,7 @@
 //! What an operation asks of a GPU: plain data, so that it can be made and checked without one.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 
 /// What a GPU offers, as far as a plan may depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +31,22 @@ impl Default for Caps {
     }
 }
 
-/// WGSL source under a name. The name is part of the pipeline's key: two sources never share one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// WGSL source under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shader {
-    /// The file's stem, or for generated code something that identifies its text.
+    /// The file's stem, or for generated code something that identifies its text: errors name it, and shaders
+    /// are found by it, quickly where no two share one.
     pub name: Cow<'static, str>,
     /// The text, imports unresolved.
     pub source: Cow<'static, str>,
+}
+
+impl Hash for Shader {
+    /// By the name alone, since every kernel that is run is looked up by its shader: the text is compared, not
+    /// hashed.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 impl Shader {
@@ -94,7 +104,7 @@ impl Kernel {
 /// The dispatches of one operation, in order, each seeing what the ones before it wrote.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// The dispatches; none for an output without elements.
+    /// The dispatches.
     pub kernels: Vec<Kernel>,
     /// Sizes of the scratch buffers, in bytes.
     pub scratch: Vec<usize>,

@@ -2,7 +2,7 @@
 
 use super::context::{Context, lock};
 use crate::device::specialise::{divisible, specialise};
-use crate::device::{Binding, Kernel};
+use crate::device::{Binding, Kernel, Shader};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ pub(super) const FIRST_GROUP_BYTES: u64 = 16;
 /// All that a pipeline depends on; sizes and strides are no part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    shader: Cow<'static, str>,
+    shader: Shader,
     constants: Vec<(&'static str, Cow<'static, str>)>,
     /// For each storage binding, whether it is read only.
     read_only: Vec<bool>,
@@ -50,7 +50,7 @@ impl Pipelines {
     /// `params` bytes.
     pub fn get(&self, kernel: &Kernel, params: u64) -> Result<Arc<Pipeline>> {
         let key = Key {
-            shader: kernel.shader.name.clone(),
+            shader: kernel.shader.clone(),
             constants: kernel.constants.clone(),
             read_only: kernel.bindings.iter().map(|b| matches!(b, Binding::Input(_))).collect(),
         };

@@ -59,10 +59,13 @@ impl Arena {
                 mapped_at_creation: false,
             })
         });
+        let alignment = limits.min_uniform_buffer_offset_alignment as usize;
+        // Beside a dispatch's params, the number of its first workgroup and the zero before all uniforms.
+        let room = ARENA_BYTES - 2 * alignment;
         Ok(Arena {
             buffer: buffer.map_err(|error| context.error(error.to_string()))?,
-            alignment: limits.min_uniform_buffer_offset_alignment as usize,
-            largest: ARENA_BYTES.min(limits.max_uniform_buffer_binding_size as usize),
+            alignment,
+            largest: room.min(limits.max_uniform_buffer_binding_size as usize),
         })
     }
 

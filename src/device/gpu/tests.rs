@@ -60,7 +60,8 @@ impl Op for Affine {
         let kernel = |from, to, factor, addend: f32| Kernel {
             shader: match from {
                 Binding::Scratch(_) => scratch_affine(),
-                _ => Shader { name: self.shader.into(), source: self.shader.into() },
+                // One name for all, the broken ones included: a name alone is no shader.
+                _ => Shader::file("affine", self.shader),
             },
             constants: vec![("FACTOR", Cow::Borrowed(factor))],
             bindings: vec![from, to],
@@ -281,6 +282,21 @@ fn mistakes_are_errors_and_the_next_call_works() {
 
     assert_eq!(read(&device, &kept), [6.0; 8]);
     assert_eq!(read(&device, &run(&device, &Affine::new(1.0), &x).unwrap()), [7.0; 8]);
+}
+
+#[test]
+fn the_largest_params_fit_beside_the_other_uniforms() {
+    let Some(device) = device() else { return };
+    let fits = |words: &usize| device.arena.slot(&vec![0; *words]).is_some();
+    let most = (0..=16 << 10).rev().find(fits).unwrap();
+    let values: Vec<f32> = (0..200).map(|i| i as f32).collect();
+    let x = upload(&device, &values);
+    // Long enough to be cut into pieces, each of which has the number of its first workgroup too.
+    let flops = Some((3e8 * device.rates.flops) as u64);
+    let y = run(&device, &Affine { params: most, flops, ..Affine::new(1.0) }, &x).unwrap();
+    assert!(read(&device, &y).iter().zip(&values).all(|(y, x)| *y == x * 2.0 + 1.0));
+    let error = run(&device, &Affine { params: most + 1, ..Affine::new(1.0) }, &x).unwrap_err();
+    assert!(error.to_string().contains("words of params are too many"), "{error}");
 }
 
 #[test]
