@@ -43,18 +43,20 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Whether the output may be written over input `index` (same layout and element size).
+    /// Whether the output may be written over input `index` (same layout and element size). The CPU kernel
+    /// then reads that input by its [`pointer`](View::pointer).
     fn in_place(&self, _index: usize) -> bool {
         false
     }
 
-    /// The CPU kernel: writes every element of `output`. Must not evaluate tensors.
+    /// The CPU kernel: writes every element of `output`, of which there is at least one. Must not evaluate
+    /// tensors.
     fn cpu(&self, _inputs: &[View], _output: &mut Output) -> Result<()> {
         Err(Error::op(self.name(), "has no CPU kernel"))
     }
 
     /// The GPU kernels; `None` where there are none for these inputs on such a device (the CPU
-    /// then runs the op).
+    /// then runs the op). The output has at least one element.
     fn gpu(&self, _inputs: &[Spec], _output: &Spec, _caps: &Caps) -> Option<Plan> {
         None
     }
@@ -91,6 +93,8 @@ pub struct View<'a> {
     pub spec: Spec,
     data: *const u8,
     bytes: usize,
+    /// Whether the output lies over it.
+    aliased: bool,
     lifetime: PhantomData<&'a [u8]>,
 }
 
@@ -118,15 +122,15 @@ impl<'a> View<'a> {
     ///
     /// # Safety
     /// `data` must be aligned to 64 bytes, valid for `bytes` bytes for `'a`, cover `spec`'s extent, and
-    /// not be written meanwhile but by the in-place output of the same kernel.
-    pub(crate) unsafe fn new(spec: Spec, data: *const u8, bytes: usize) -> View<'a> {
-        View { spec, data, bytes, lifetime: PhantomData }
+    /// not be written meanwhile but by the output of the same kernel, where it is `aliased`.
+    pub(crate) unsafe fn new(spec: Spec, data: *const u8, bytes: usize, aliased: bool) -> View<'a> {
+        View { spec, data, bytes, aliased, lifetime: PhantomData }
     }
 
     /// The elements of a contiguous input.
     ///
     /// # Panics
-    /// If `T` has another size than the dtype or the input is not contiguous (an op that is not
+    /// As [`buffer`](View::buffer), and if the input is not contiguous (an op that is not
     /// [`strided`](Op::strided) never sees one).
     pub fn slice<T: Word>(&self) -> &'a [T] {
         assert!(self.spec.layout.is_contiguous(), "slice of a strided view");
@@ -135,10 +139,14 @@ impl<'a> View<'a> {
     }
 
     /// All elements of the underlying buffer, to be indexed by the layout's offset and strides.
+    ///
+    /// # Panics
+    /// If `T` has another size than the dtype, or the output is written over this input (an op that does not
+    /// ask for that by [`in_place`](Op::in_place) never sees it).
     pub fn buffer<T: Word>(&self) -> &'a [T] {
         assert_eq!(size_of::<T>(), self.spec.dtype.size(), "element size of {}", self.spec.dtype);
-        // SAFETY: by the contract of `new` the bytes are valid and aligned; ops that may alias
-        // (`in_place`) use `pointer`.
+        assert!(!self.aliased, "a slice of an input that the output is written over");
+        // SAFETY: by the contract of `new` the bytes are valid and aligned, and nobody writes them.
         unsafe { std::slice::from_raw_parts(self.data.cast(), self.bytes / size_of::<T>()) }
     }
 

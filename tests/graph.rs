@@ -1,7 +1,7 @@
 //! The graph: laziness, gradients, memory.
 
 use kiln::expr::{Expr, Row, Rule};
-use kiln::{DType, Engine, Op, Result, Shape, Spec, Tensor, eval, no_grad};
+use kiln::{DType, Engine, Op, Output, Result, Shape, Spec, Tensor, View, eval, no_grad};
 
 fn cpu() -> Engine {
     Engine::cpu()
@@ -136,6 +136,40 @@ fn debug_nan_names_the_op_inside_a_fused_kernel() -> Result<()> {
         assert!(chain(&x)?.to_vec::<f32>()?[0].is_nan());
     }
     Ok(())
+}
+
+/// An op of a user that may overwrite its input, and yet takes a slice of it.
+#[derive(Debug)]
+struct Overwriting;
+
+impl Op for Overwriting {
+    fn name(&self) -> &'static str {
+        "overwriting"
+    }
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(Spec::new(inputs[0].dtype, *inputs[0].shape()))
+    }
+    fn in_place(&self, _: usize) -> bool {
+        true
+    }
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        output.slice::<f32>().copy_from_slice(inputs[0].slice());
+        Ok(())
+    }
+    fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![None])
+    }
+}
+
+#[test]
+#[should_panic = "a slice of an input that the output is written over"]
+fn no_slice_of_an_input_is_handed_out_where_the_output_lies_over_it() {
+    let x = Tensor::arange(0.0, 3.0, 1.0, &cpu()).unwrap();
+    let kept = Tensor::apply(Overwriting, &[&x]).unwrap();
+    assert_eq!(kept.to_vec::<f32>().unwrap(), [0.0, 1.0, 2.0]);
+    // Nobody else holds the sum.
+    let overwritten = Tensor::apply(Overwriting, &[&x.add(1.0).unwrap()]).unwrap();
+    let _ = overwritten.to_vec::<f32>();
 }
 
 /// An elementwise op of a user, which claims to have this output.

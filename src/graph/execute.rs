@@ -151,13 +151,16 @@ impl<'a> Run<'a> {
 
     fn task(&mut self, at: usize, task: &Task) -> Result<()> {
         let item = &self.items[task.output];
-        let spec = item.node.spec;
+        let (spec, engine) = (item.node.spec, item.node.engine());
         let specs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
-        let device = item.node.engine().place(&*task.op, &specs, &spec).clone();
+        // Without elements there is nothing to compute, and no kernel needs to know of that.
+        let runs = spec.elements() > 0;
+        let device = if runs { engine.place(&*task.op, &specs, &spec) } else { engine.main() };
         let mut arguments = task
             .inputs
             .iter()
-            .map(|&(root, spec)| self.argument(root, spec, &*task.op, &*device))
+            .filter(|_| runs)
+            .map(|&(root, spec)| self.argument(root, spec, &*task.op, &**device))
             .collect::<Result<Vec<_>>>()?;
         for &(root, _) in &task.inputs {
             if self.last_use[root] == Some(at) {
@@ -173,14 +176,14 @@ impl<'a> Run<'a> {
             None => device.allocate(spec.bytes())?,
         };
         let output = Argument { buffer, spec };
-        if spec.elements() > 0 {
+        if runs {
             let run = || device.run(&*task.op, &arguments, &output);
             match self.profile {
-                Some(profile) => profile.run(&*task.op, &specs, &spec, &*device, run)?,
+                Some(profile) => profile.run(&*task.op, &specs, &spec, &**device, run)?,
                 None => run()?,
             }
-            if item.node.engine().debugs_nan() {
-                check_finite(&*task.op, &specs, &output, &*device)?;
+            if engine.debugs_nan() {
+                check_finite(&*task.op, &specs, &output, &**device)?;
             }
         }
         arguments.clear();

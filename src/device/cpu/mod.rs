@@ -82,9 +82,10 @@ impl Device for CpuDevice {
             .iter()
             .map(|input| {
                 let block = self.block(&input.buffer)?;
-                // SAFETY: blocks are aligned to 64 bytes and live as long as `inputs`; the executor
-                // gives an op one output that only an in-place op may share with an input.
-                Ok(unsafe { View::new(input.spec, block.pointer(), block.bytes().len()) })
+                let aliased = input.buffer.same(&output.buffer);
+                // SAFETY: blocks are aligned to 64 bytes and live as long as `inputs`; a block is written
+                // by the one op whose output it is.
+                Ok(unsafe { View::new(input.spec, block.pointer(), block.bytes().len(), aliased) })
             })
             .collect::<Result<Vec<_>>>()?;
         let block = self.block(&output.buffer)?;

@@ -194,6 +194,7 @@ pub fn networks(cases: &mut Vec<Case>) {
         cases.push(Net::new(cell, 3, 5, 4, 7).case("odd"));
         cases.push(Net::new(cell, 1, 1, 1, 1).case("one_of_all"));
         cases.push(Net::new(cell, 9, 2, 3, 1).case("size_1"));
+        cases.push(Net::new(cell, 0, 2, 3, 4).case("no_sequences"));
         let zeros = Net { states: false, ..Net::new(cell, 2, 4, 3, 5) };
         cases.push(zeros.case("from_zeros"));
         let options = RecurrentOptions { batch_first: true, bias: false, ..plain };
