@@ -198,6 +198,8 @@ fn convolutions_refuse_what_does_not_fit() {
     refused(ConvTranspose2dOptions { groups: 3, ..plain }, "3 groups");
     refused(ConvTranspose2dOptions { output_padding: [1, 0], ..plain }, "output padding");
     refused(ConvTranspose2dOptions { output_padding: [usize::MAX, 0], ..plain }, "output padding");
+    let distant = ConvTranspose2dOptions { dilation: [usize::MAX, 1], output_padding: [1 << 40, 0], ..plain };
+    refused(distant, "larger than a tensor");
     refused(ConvTranspose2dOptions { padding: [2, 0], ..plain }, "leaves nothing");
     refused(ConvTranspose2dOptions { padding: [usize::MAX, 0], ..plain }, "leaves nothing");
     assert!(

@@ -1,7 +1,7 @@
 //! Elements in another arrangement, made of views and joins: rolled, repeated, split, shuffled.
 
 use crate::layout::axis;
-use crate::{DType, Error, Result, Tensor};
+use crate::{DType, Error, Result, Shape, Tensor};
 
 impl Tensor {
     /// Elements moved by `shifts[i]` places along dimension `dims[i]`; those pushed out at the end come
@@ -46,7 +46,7 @@ impl Tensor {
         let mut dims = [&vec![1; added][..], self.dims()].concat();
         // The whole shape first: an error should not come after half of the work.
         let sizes = dims.iter().zip(repeats).map(|(&size, &times)| size.saturating_mul(times));
-        crate::Shape::new(&sizes.collect::<Vec<_>>())?;
+        Shape::new(&sizes.collect::<Vec<_>>())?;
         let mut result = self.reshape(&dims)?;
         // From the back: what is copied first is copied most often, and should be small.
         for (at, &times) in repeats.iter().enumerate().rev() {
@@ -201,7 +201,9 @@ impl Tensor {
             return Err(Error::op("one_hot", format!("the classes are {}, not i32", self.dtype())));
         }
         self.check_indices("one_hot", "class", classes)?;
-        let all: Vec<i32> = (0..i32::try_from(classes).unwrap_or(i32::MAX)).collect();
+        // Before anything of that size is made: a shape that there can be counts classes as i32 does.
+        Shape::new(&[self.dims(), &[classes]].concat())?;
+        let all: Vec<i32> = (0..classes as i32).collect();
         let all = Tensor::from_slice(&all, all.len(), self.engine())?;
         self.unsqueeze(-1)?.eq(&all)?.cast(DType::I32)
     }

@@ -306,6 +306,9 @@ impl Tensor {
             let spread =
                 (size - 1).saturating_mul(stride).saturating_add((window - 1).saturating_mul(dilation));
             let whole = spread.saturating_add(1 + extra);
+            if whole > i32::MAX as usize {
+                return refuse(format!("{options:?} make it larger than a tensor can be"));
+            }
             let Some(left) = whole.checked_sub(padding[axis].saturating_mul(2)).filter(|&left| left > 0)
             else {
                 return refuse(format!("padding {padding:?} leaves nothing of the output"));

@@ -15,12 +15,16 @@ pub struct BatchStatistics {
 
 impl BatchStatistics {
     /// Running statistics moved towards these by the share `momentum`: the mean, and the variance
-    /// by the unbiased estimate, as PyTorch does. No gradient flows through them.
+    /// by the unbiased estimate, as PyTorch does. No gradient flows through them. An error where a channel has
+    /// fewer than two values.
     pub fn track(&self, mean: &Tensor, variance: &Tensor, momentum: f64) -> Result<[Tensor; 2]> {
         let moved = |running: &Tensor, batch: &Tensor, scale: f64| {
             running.detach().mul(1.0 - momentum)?.add(&batch.detach().mul(momentum * scale)?)
         };
-        let unbiased = self.count as f64 / (self.count - 1) as f64;
+        let unbiased = match self.count {
+            0 | 1 => return Err(Error::op("batch_norm", "one value a channel has no unbiased variance")),
+            count => count as f64 / (count - 1) as f64,
+        };
         Ok([moved(mean, &self.mean, 1.0)?, moved(variance, &self.variance, unbiased)?])
     }
 }

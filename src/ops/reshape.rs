@@ -34,7 +34,7 @@ impl Op for Reshape {
 
 impl Tensor {
     /// The same elements, row-major, under another shape. One size may be [`INFER`]. No data moves
-    /// unless the strides leave no other way.
+    /// unless the strides leave no other way. An error where the shape does not hold as many elements.
     ///
     /// ```
     /// use kiln::{Engine, INFER, Tensor};
@@ -49,7 +49,7 @@ impl Tensor {
         }
         if let Some(at) = dims.iter().position(|&d| d == INFER) {
             dims[at] = 1;
-            let known: usize = dims.iter().product();
+            let known = dims.iter().fold(1, |product: usize, &size| product.saturating_mul(size));
             dims[at] = self.elements().checked_div(known).unwrap_or(0);
         }
         let shape = Shape::new(&dims)?;

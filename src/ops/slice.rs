@@ -66,7 +66,9 @@ impl Tensor {
             return Err(Error::op("slice", message));
         }
         let count = (end - start).div_ceil(step);
-        Tensor::apply(Slice { axis, start, count, step: step as isize }, &[self])
+        // A longer step than the dimension is one element as well.
+        let step = step.min(size.max(1)) as isize;
+        Tensor::apply(Slice { axis, start, count, step }, &[self])
     }
 
     /// `length` elements of a dimension from `start`. No data moves.

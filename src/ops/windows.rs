@@ -199,7 +199,9 @@ impl Tensor {
         }
         let rows = options.windows("fold", 2, 0, size[0])?;
         let columns = options.windows("fold", 4, 1, size[1])?;
-        let (kernel, windows) = (rows.size * columns.size, rows.count * columns.count);
+        // Of an image of any size: only what the tensor holds is known to be small.
+        let kernel = rows.size.saturating_mul(columns.size);
+        let windows = rows.count.saturating_mul(columns.count);
         let (samples, channels) = match *self.dims() {
             [samples, values, count] if values % kernel == 0 && count == windows => {
                 (samples, values / kernel)

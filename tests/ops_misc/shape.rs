@@ -3,7 +3,7 @@
 
 use crate::{check_gradients, cpu, scattered, tensor};
 use kiln::ops::{Interpolation, PadMode, UnfoldOptions};
-use kiln::{DType, Result, Tensor};
+use kiln::{DType, INFER, Result, Tensor};
 
 #[test]
 fn second_gradients() -> Result<()> {
@@ -114,6 +114,9 @@ fn arrangements() -> Result<()> {
     let x = tensor(&scattered(12), &[3, 4], &engine)?;
     assert_eq!(x.expand(&[2, -1, 4])?.dims(), [2, 3, 4]);
     assert_eq!(x.repeat(&[2, 1, 3])?.dims(), [2, 3, 12]);
+    // A step longer than any dimension.
+    let first = x.variable()?.slice(0, 1, 3, usize::MAX)?;
+    assert_eq!(first.to_vec::<f32>()?, x.narrow(0, 1, 1)?.to_vec::<f32>()?);
     let lengths = |parts: Vec<Tensor>| parts.iter().map(|part| part.dims()[1]).collect::<Vec<_>>();
     assert_eq!(lengths(x.split(3, 1)?), [3, 1]);
     assert_eq!(lengths(x.chunk(3, -1)?), [2, 2]);
@@ -180,11 +183,17 @@ fn mistakes_are_named() -> Result<()> {
     says(x.split_with_sizes(&[1, 1], 1).map(|mut parts| parts.remove(0)), "split: parts [1, 1]");
     says(x.select(0, 0)?.tril(0), "tril: shape [3]");
     says(x.one_hot(3), "one_hot: the classes are f32");
-    says(Tensor::from_slice(&[3i32], 1, &engine)?.one_hot(3), "one_hot: class 3 is out of range");
+    let class = Tensor::from_slice(&[3i32], 1, &engine)?;
+    says(class.one_hot(3), "one_hot: class 3 is out of range");
+    says(class.one_hot(1 << 40), "2^31");
+    says(x.reshape([1 << 33, 1 << 33, INFER]), "2^31");
     says(cube.pixel_shuffle(2), "pixel_shuffle: factor 2 does not fit shape [1, 2, 3]");
     says(x.unfold(UnfoldOptions::new([1, 1])), "unfold: expected [N, C, H, W]");
     says(cube.unfold(UnfoldOptions::new([3, 1])), "unfold: a window of 3 by 1 in steps of 1 does not fit 2");
     says(x.fold([2, 2], UnfoldOptions::new([2, 2])), "fold: expected [N, C * 4, 1]");
+    let huge = usize::MAX / 2;
+    says(x.fold([huge; 2], UnfoldOptions::new([huge; 2])), "fold: expected [N, C * ");
+    says(x.fold([huge; 2], UnfoldOptions::new([1, 1])), "fold: expected [N, C * 1, ");
     says(x.pad_with(&[(0, 0), (3, 0)], PadMode::Reflect), "pad: 3 and 0 by Reflect do not fit dimension 1");
     says(x.pad_with(&[(0, 0), (-2, -2)], PadMode::Constant(0.0)), "do not fit dimension 1 of shape [2, 3]");
     says(

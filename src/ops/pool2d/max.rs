@@ -69,10 +69,10 @@ impl Op for MaxPool {
 
     fn flops(&self, _: &[Spec], output: &Spec) -> u64 {
         let Pool2dOptions { kernel, stride, .. } = self.options;
-        let window = kernel[0] * kernel[1];
+        let [window, stride] = [kernel, stride].map(|[height, width]| (height * width) as u64);
         // The GPU kernel looks through every window that holds an element.
-        let windows = if self.part == Part::Spread { window.div_ceil(stride[0] * stride[1]) } else { 1 };
-        (output.elements() * window * windows) as u64
+        let windows = if self.part == Part::Spread { window.div_ceil(stride) } else { 1 };
+        (output.elements() as u64).saturating_mul(window).saturating_mul(windows)
     }
 
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
