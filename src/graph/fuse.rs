@@ -71,10 +71,7 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
             }
         }
     }
-    let row = |at: usize| match items[at].node.op.expr() {
-        Some(Expr::Row(row)) if items[at].pending => Some(row),
-        _ => None,
-    };
+    let elementwise = |at: usize| items[at].pending && matches!(items[at].node.op.expr(), Some(Expr::Row(_)));
     let mut deferred: Vec<Option<Part>> = (0..items.len()).map(|_| None).collect();
     let mut tasks = Vec::new();
     for (at, item) in items.iter().enumerate() {
@@ -89,7 +86,7 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                 part.program.scalars.push(scalar);
                 tasks.push(part.task(spec, at));
             }
-            Some(Expr::Row(row_of_item)) => {
+            Some(Expr::Row(row)) => {
                 let mut part = Part::default();
                 let mut args: Vec<Arg> = Vec::with_capacity(3);
                 // The dtype of the last argument.
@@ -120,13 +117,13 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                     let (root, spec) = operands(input);
                     args.push(Arg::Input(part.input(root, spec)));
                 }
-                part.step(row_of_item, &args, from, spec.dtype);
+                part.step(row, &args, from, spec.dtype);
                 let fits = match consumers[at][..] {
-                    [consumer] => fuse && !item.keep && row(consumer).is_some(),
+                    [consumer] => fuse && !item.keep && elementwise(consumer),
                     _ => false,
                 };
                 if fits {
-                    if spec.dtype == DType::F16 && !std::ptr::eq(row_of_item, &CAST_F16) {
+                    if spec.dtype == DType::F16 && !std::ptr::eq(row, &CAST_F16) {
                         // Fused or not, a half-precision result is rounded to half precision.
                         let result = part.program.result();
                         part.step(&CAST_F16, &[result], DType::F32, DType::F16);
