@@ -61,6 +61,13 @@ fn exp_f32(a: f32) -> f32 {
     return exp(a);
 }
 
+fn exp2_f32(a: f32) -> f32 {
+    if is_nan(a) { return a; }
+    if a >= 128.0 { return inf(); }
+    if a < -150.0 { return 0.0; }
+    return exp2(a);
+}
+
 // log(1 + a) for a from -0.3 to 0.5, by log((1 + s) / (1 - s)) = 2 (s + s^3 / 3 + s^5 / 5 + ...).
 fn log1p_series(a: f32) -> f32 {
     let s = a / (2.0 + a);
@@ -214,13 +221,13 @@ fn sinh_f32(a: f32) -> f32 {
         let e = expm1_f32(a);
         return 0.5 * (e + e / (e + 1.0));
     }
-    let root = exp(0.5 * abs(a));
+    let root = exp_f32(0.5 * abs(a));
     let y = 0.5 * root * root - 0.5 / root / root;
     return select(y, -y, a < 0.0);
 }
 
 fn cosh_f32(a: f32) -> f32 {
-    let root = exp(0.5 * abs(a));
+    let root = exp_f32(0.5 * abs(a));
     return 0.5 * root * root + 0.5 / root / root;
 }
 
@@ -228,7 +235,7 @@ fn asinh_f32(a: f32) -> f32 {
     let x = abs(a);
     var y = x;
     if x > 1e4 {
-        y = log(x) + 0.69314718056;
+        y = log_f32(x) + 0.69314718056;
     } else if x > 0.0 {
         y = log1p_f32(x + x * x / (1.0 + sqrt(x * x + 1.0)));
     }
@@ -236,7 +243,7 @@ fn asinh_f32(a: f32) -> f32 {
 }
 
 fn acosh_f32(a: f32) -> f32 {
-    if a > 1e4 { return log(a) + 0.69314718056; }
+    if a > 1e4 { return log_f32(a) + 0.69314718056; }
     let rest = a - 1.0;
     return select(nan(), log1p_f32(rest + sqrt(rest * (a + 1.0))), a >= 1.0);
 }
@@ -276,11 +283,15 @@ fn remainder_i32(a: i32, b: i32) -> i32 {
     return select(rest, rest + b, rest != 0 && (rest < 0) != (b < 0));
 }
 
-// pow for a negative base, where WGSL's is undefined: whole exponents only.
+// pow also where WGSL leaves it open: at infinities, and for a negative base, which takes whole exponents only.
 fn pow_f32(a: f32, b: f32) -> f32 {
     if b == 0.0 || a == 1.0 { return 1.0; }
     if is_nan(a) || is_nan(b) { return nan(); }
-    if a > 0.0 { return pow(a, b); }
+    if is_inf(b) {
+        if a == -1.0 { return 1.0; }
+        return select(0.0, inf(), (abs(a) > 1.0) == (b > 0.0));
+    }
+    if a > 0.0 && !is_inf(a) { return pow(a, b); }
     let whole = floor(b) == b;
     let odd = whole && abs(b) < 16777216.0 && (i32(b) & 1) == 1;
     if a == 0.0 {
@@ -289,7 +300,7 @@ fn pow_f32(a: f32, b: f32) -> f32 {
     }
     if is_inf(a) {
         let magnitude = select(0.0, inf(), b > 0.0);
-        return select(magnitude, -magnitude, odd);
+        return select(magnitude, -magnitude, odd && a < 0.0);
     }
     if !whole { return nan(); }
     let magnitude = pow(-a, b);

@@ -172,7 +172,8 @@ pub(crate) fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
 }
 
 impl Tensor {
-    /// The elements as another dtype: floats are truncated to integers, anything but 0 is true.
+    /// The elements as another dtype: floats are truncated to integers, anything but 0 is true. What NaN and
+    /// floats beyond the range of `I32` become there depends on the device.
     pub fn cast(&self, dtype: DType) -> Result<Tensor> {
         cast(self, dtype)
     }

@@ -67,7 +67,8 @@ float!(ACOSH, "acosh", "acosh_f32(a)", |a| f64::from(a).acosh() as f32, |x, _y, 
 float!(ATANH, "atanh", "atanh_f32(a)", |a| f64::from(a).atanh() as f32, |x, _y, g| {
     g.div(&x.square()?.neg()?.add(1.0)?)?
 });
-float!(EXP2, "exp2", "exp2(a)", |a| a.exp2(), |_x, y, g| g.mul(y)?.mul(consts::LN_2)?);
-float!(LOG2, "log2", "log2(a)", |a| a.log2(), |x, _y, g| g.div(&x.mul(consts::LN_2)?)?);
-float!(LOG10, "log10", "log(a) * 0.4342944819", |a| a.log10(), |x, _y, g| g.div(&x.mul(consts::LN_10)?)?);
+float!(EXP2, "exp2", "exp2_f32(a)", |a| a.exp2(), |_x, y, g| g.mul(y)?.mul(consts::LN_2)?);
+float!(LOG2, "log2", "log_f32(a) * 1.442695041", |a| a.log2(), |x, _y, g| g.div(&x.mul(consts::LN_2)?)?);
+float!(LOG10, "log10", "log_f32(a) * 0.4342944819", |a| a.log10(), |x, _y, g| g
+    .div(&x.mul(consts::LN_10)?)?);
 float!(FRAC, "frac", "a - trunc(a)", |a| a - a.trunc(), |_x, _y, g| g.clone());

@@ -76,9 +76,10 @@ pub fn edges(cases: &mut Vec<Case>) {
 
 pub fn casts(cases: &mut Vec<Case>) {
     let floats = || Input::given(&[0.0, -0.5, 0.5, 1.9, -1.9, 100.25]);
+    let truths = Input::given(&[0.0, -0.0, 0.5, -100.25, f64::NAN, f64::INFINITY, f64::NEG_INFINITY]);
     let all = [
         ("f32_i32", floats(), DType::I32, f64::trunc as fn(f64) -> f64),
-        ("f32_bool", floats(), DType::Bool, |a| f64::from(u8::from(a != 0.0))),
+        ("f32_bool", truths, DType::Bool, |a| f64::from(u8::from(a != 0.0))),
         ("f32_f16", floats(), DType::F16, |a| half::f16::from_f64(a).to_f64()),
         ("f16_f32", Input::floats(&[7]).half(), DType::F32, |a| a),
         ("i32_f32", Input::ints(&[3, 5], -9, 9), DType::F32, |a| a),
