@@ -209,6 +209,10 @@ fn conclude(report: &Report) {
         println!("\n{} of {}: {}", failure.check, failure.case, failure.message);
     }
     let failed = report.operations.values().filter(|operation| !operation.failures.is_empty()).count();
-    let result = if report.passed { "all passed".into() } else { format!("{failed} operations FAILED") };
+    let result = if report.passed {
+        "all passed".into()
+    } else {
+        format!("{failed} of {} operations FAILED", report.operations.len())
+    };
     println!("\n{result} in {:.1} s", report.seconds);
 }

@@ -59,6 +59,22 @@ fn doctor_checks_the_operations_asked_for() {
 }
 
 #[test]
+fn doctor_fails_where_an_operation_does() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    // A case of log is meant to give NaN, none of relu6 is.
+    command.args(["doctor", "--device", "cpu", "--json", "log", "relu6"]).env("KILN_DEBUG", "nan");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["passed"], false);
+    let failures = report["operations"]["log"]["failures"].as_array().unwrap();
+    let named =
+        |failure: &Value| failure["message"].as_str().unwrap().starts_with("log: the output [10] has NaN");
+    assert!(failures.iter().any(|failure| failure["case"] == "log/edges" && named(failure)), "{failures:?}");
+    assert_eq!(report["operations"]["relu6"]["failures"].as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn doctor_refuses_what_it_does_not_know() {
     let output = kiln(&["doctor", "--device", "cpu", "convolute"]);
     assert_eq!(output.status.code(), Some(1));
