@@ -117,6 +117,12 @@ fn arrangements() -> Result<()> {
     // A step longer than any dimension.
     let first = x.variable()?.slice(0, 1, 3, usize::MAX)?;
     assert_eq!(first.to_vec::<f32>()?, x.narrow(0, 1, 1)?.to_vec::<f32>()?);
+    // A step from the only window, or element of one, to a next.
+    let far = UnfoldOptions { stride: [usize::MAX; 2], ..UnfoldOptions::new([2, 2]) };
+    let row = x.narrow(0, 0, 1)?;
+    assert_eq!(row.reshape([4, 1])?.fold([2, 2], far)?.to_vec::<f32>()?, row.to_vec::<f32>()?);
+    let apart = UnfoldOptions { dilation: [usize::MAX; 2], ..UnfoldOptions::new([1, 1]) };
+    assert_eq!(row.fold([2, 2], apart)?.to_vec::<f32>()?, row.to_vec::<f32>()?);
     let lengths = |parts: Vec<Tensor>| parts.iter().map(|part| part.dims()[1]).collect::<Vec<_>>();
     assert_eq!(lengths(x.split(3, 1)?), [3, 1]);
     assert_eq!(lengths(x.chunk(3, -1)?), [2, 2]);
