@@ -6,6 +6,7 @@
 //! their gradients are the same three operations again, to any order.
 
 mod cpu;
+mod depthwise;
 mod direct;
 mod gpu;
 mod transpose;

@@ -1,7 +1,7 @@
 //! Convolution on the CPU: windows gathered into columns, and matrix products; Winograd's method
 //! where it applies.
 
-use super::{Sizes, direct, winograd};
+use super::{Sizes, depthwise, direct, winograd};
 use crate::gemm::{self, Matrix, Parallelism};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -35,27 +35,30 @@ fn rows(sizes: &Sizes, tap: [usize; 2], mut each: impl FnMut(usize, usize, usize
 }
 
 /// The taps of a kernel's plane in order.
-fn taps(&Sizes { kernel: [height, width], .. }: &Sizes) -> impl Iterator<Item = [usize; 2]> {
+pub(super) fn taps(&Sizes { kernel: [height, width], .. }: &Sizes) -> impl Iterator<Item = [usize; 2]> {
     (0..height).flat_map(move |y| (0..width).map(move |x| [y, x]))
 }
 
 /// `columns[tap][position]`: what each tap sees from each position of one image's group.
 fn gather(sizes: &Sizes, image: &[f32], columns: &mut [f32]) {
     let mut columns = columns.chunks_exact_mut(sizes.positions());
-    let stride = sizes.stride[1];
     for plane in image.chunks_exact(sizes.pixels()) {
-        for (tap, column) in taps(sizes).zip(&mut columns) {
-            column.fill(0.0);
-            rows(sizes, tap, |to, from, count| {
-                let to = &mut column[to..to + count];
-                if stride == 1 {
-                    to.copy_from_slice(&plane[from..from + count]);
-                } else {
-                    to.iter_mut().zip(plane[from..].iter().step_by(stride)).for_each(|(to, &x)| *to = x);
-                }
-            });
-        }
+        taps(sizes).zip(&mut columns).for_each(|(tap, column)| see(sizes, tap, plane, column));
     }
+}
+
+/// What a tap sees of a plane from each position.
+fn see(sizes: &Sizes, tap: [usize; 2], plane: &[f32], column: &mut [f32]) {
+    let stride = sizes.stride[1];
+    column.fill(0.0);
+    rows(sizes, tap, |to, from, count| {
+        let to = &mut column[to..to + count];
+        if stride == 1 {
+            to.copy_from_slice(&plane[from..from + count]);
+        } else {
+            to.iter_mut().zip(plane[from..].iter().step_by(stride)).for_each(|(to, &x)| *to = x);
+        }
+    });
 }
 
 /// The transpose of `gather`: adds every column's elements to the pixels they came from.
@@ -123,6 +126,9 @@ pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut
     if input.is_empty() || weight.is_empty() {
         return output.fill(0.0);
     }
+    if depthwise::applies(sizes) {
+        return depthwise::forward(sizes, input, weight, output);
+    }
     if winograd::applies(sizes) {
         return winograd::forward(sizes, input, weight, output);
     }
@@ -146,6 +152,9 @@ pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], ou
     let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
     if weight.is_empty() || upstream.is_empty() {
         return output.fill(0.0);
+    }
+    if depthwise::applies(sizes) {
+        return depthwise::input_gradient(sizes, weight, upstream, output);
     }
     if winograd::applies(sizes) {
         return winograd::input_gradient(sizes, weight, upstream, output);
@@ -183,6 +192,12 @@ pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], ou
     if input.is_empty() || upstream.is_empty() {
         return;
     }
+    if depthwise::applies(sizes) {
+        return depthwise::weight_gradient(sizes, input, upstream, output);
+    }
+    if filters >= MANY {
+        return weight_gradient_of_many(sizes, input, upstream, output);
+    }
     if direct::applies(filters) {
         for group in 0..sizes.groups {
             let output = &mut output[group * filters * taps..][..filters * taps];
@@ -210,4 +225,55 @@ pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], ou
     for sum in partial {
         output.iter_mut().zip(&sum).for_each(|(output, &sum)| *output += sum);
     }
+}
+
+/// Filters for which columns are worth gathering: each number is multiplied that often.
+const MANY: usize = 128;
+/// Floats of columns that are gathered for one product.
+const COLUMNS: usize = 1 << 21;
+
+/// The gradient of the weight where there are many filters: one product for as many images as there is room
+/// for, since those of a single small image are too short.
+fn weight_gradient_of_many(sizes: &Sizes, input: &[f32], upstream: &[f32], output: &mut [f32]) {
+    let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
+    let (image, upstream_image) = (sizes.channels * sizes.pixels(), filters * positions);
+    let many = (COLUMNS / (taps * positions)).clamp(1, sizes.batch);
+    with_scratch(many * positions * (taps + filters), |scratch| {
+        for (group, output) in output.chunks_exact_mut(filters * taps).enumerate() {
+            for first in (0..sizes.batch).step_by(many) {
+                let images = many.min(sizes.batch - first);
+                let length = images * positions;
+                let (columns, rows) = scratch.split_at_mut(many * positions * taps);
+                let of = |at: usize| (first + at) * sizes.groups + group;
+                let columns = &mut columns[..taps * length];
+                columns.par_chunks_exact_mut(taps / sizes.channels * length).enumerate().for_each(
+                    |(channel, columns)| {
+                        for (tap, column) in self::taps(sizes).zip(columns.chunks_exact_mut(length)) {
+                            for (at, column) in column.chunks_exact_mut(positions).enumerate() {
+                                let plane = of(at) * image + channel * sizes.pixels();
+                                see(sizes, tap, &input[plane..][..sizes.pixels()], column);
+                            }
+                        }
+                    },
+                );
+                let rows = &mut rows[..filters * length];
+                rows.par_chunks_exact_mut(length).with_min_len(16).enumerate().for_each(|(filter, row)| {
+                    for (at, row) in row.chunks_exact_mut(positions).enumerate() {
+                        let from = of(at) * upstream_image + filter * positions;
+                        row.copy_from_slice(&upstream[from..][..positions]);
+                    }
+                });
+                // SAFETY: dense matrices of these sizes, cut to them just now.
+                unsafe {
+                    let result = (output.as_mut_ptr(), taps as isize, 1);
+                    let operands = [
+                        Matrix::new(rows.as_ptr(), length as isize, 1),
+                        Matrix::new(columns.as_ptr(), 1, length as isize),
+                    ];
+                    let sizes = [filters, taps, length];
+                    gemm::multiply(sizes, result, true, operands, 1.0, Parallelism::Rayon(0));
+                }
+            }
+        }
+    });
 }
