@@ -55,7 +55,7 @@ impl ClassWeight {
     /// The data with each sample's weight multiplied by its class's.
     ///
     /// # Errors
-    /// As [`ClassWeight::weights`], and if no sample keeps a weight above 0.
+    /// As [`ClassWeight::weights`], and if no sample keeps a weight above 0 or their sum overflows.
     pub fn apply<'a>(
         &self,
         name: &'static str,
@@ -67,7 +67,11 @@ impl ClassWeight {
         let of_class = self.weights(name, &data.y)?;
         let codes = data.y.codes.iter().enumerate();
         let weights: Vec<f64> = codes.map(|(row, &code)| data.weight(row) * of_class[code]).collect();
-        if weights.iter().all(|&weight| weight == 0.0) {
+        let total: f64 = weights.iter().sum();
+        if !total.is_finite() {
+            return Err(Error::op(name, "class_weight makes the sum of the weights overflow"));
+        }
+        if total == 0.0 {
             return Err(Error::op(name, "class_weight leaves every sample with weight 0"));
         }
         Ok(Some(Cow::Owned(weights)))

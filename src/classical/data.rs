@@ -376,7 +376,7 @@ pub fn checked_targets(name: &'static str, y: &dyn Targets) -> Result<Vec<f64>> 
     }
 }
 
-/// Checks one finite, not negative weight a row, not all 0.
+/// Checks one finite, not negative weight a row, not all 0, with a finite sum.
 pub(super) fn check_weights(name: &'static str, rows: usize, weights: &[f64]) -> Result<()> {
     if weights.len() != rows {
         return Err(Error::op(name, format!("x has {rows} rows but sample_weight has {}", weights.len())));
@@ -388,7 +388,11 @@ pub(super) fn check_weights(name: &'static str, rows: usize, weights: &[f64]) ->
             format!("sample_weight holds {weight} at row {row}; it must be 0 or more"),
         ));
     }
-    if weights.iter().all(|&weight| weight == 0.0) {
+    let total: f64 = weights.iter().sum();
+    if !total.is_finite() {
+        return Err(Error::op(name, "the sum of sample_weight overflows; divide it by a constant"));
+    }
+    if total == 0.0 {
         return Err(Error::op(name, "every sample_weight is 0"));
     }
     Ok(())

@@ -116,6 +116,7 @@ fn cases() -> Vec<Case> {
         case("only one class has weight", Survives, &|case| {
             case.weights = Some(case.labels.iter().map(|&label| label as f64).collect());
         }),
+        case("weights whose sum overflows", Refuses, &|case| case.weights = Some(vec![1e308; 60])),
         case("all weights are 0", Refuses, &|case| case.weights = Some(vec![0.0; 60])),
         case("negative weight", Refuses, &|case| case.weights = Some(vec![-1.0; 60])),
         case("too few weights", Refuses, &|case| case.weights = Some(vec![1.0; 59])),
