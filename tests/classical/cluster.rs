@@ -162,3 +162,10 @@ fn optics_has_scikit_learns_order_and_labels() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn pairs_of_more_rows_than_memory_holds_are_refused() {
+    let x = ndarray::Array2::<f64>::zeros((3_000_000, 1));
+    let error = AgglomerativeClustering::params().fit(&x).unwrap_err().to_string();
+    assert!(error.contains("all pairs of 3000000 rows") && error.contains("GiB"), "{error}");
+}

@@ -34,8 +34,9 @@ pub struct AgglomerativeClustering {
 
 params! {
     /// Parameters of [`AgglomerativeClustering`]: the two nearest clusters are merged until the wanted
-    /// number, or none nearer than a threshold, is left. By chains of nearest neighbours (Murtagh, 1983);
-    /// single linkage by a minimum spanning tree.
+    /// number, or none nearer than a threshold, is left. By chains of nearest neighbours (Murtagh, 1983),
+    /// which take the distances between all pairs of rows, 4 `rows`² bytes; single linkage by a minimum
+    /// spanning tree, which takes a few numbers a row.
     ///
     /// ```
     /// use kiln::classical::prelude::*;
@@ -160,7 +161,7 @@ impl FitClusterer for AgglomerativeClusteringParams {
                 out.iter_mut().for_each(|value| *value = distance.expand(*value));
             })
         } else {
-            nearest_chains(rows, self.linkage, &mut Pairs::new(distance, values, columns))
+            nearest_chains(rows, self.linkage, &mut Pairs::new(Self::NAME, distance, values, columns)?)
         };
         if merges.iter().any(|(_, _, distance)| !distance.is_finite()) {
             return Err(Self::error("distances between clusters overflow; scale x first"));

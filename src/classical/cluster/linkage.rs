@@ -1,6 +1,7 @@
 //! Trees of merged clusters.
 
 use crate::classical::neighbors::Distance;
+use crate::{Error, Result};
 use rayon::prelude::*;
 
 /// Merges in the order of their distance. Clusters below the number of rows are rows; the others are
@@ -96,11 +97,34 @@ pub(super) struct Pairs {
     values: Vec<f64>,
 }
 
+/// The bytes that can still be allocated, where the system tells (Linux).
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+
 impl Pairs {
     /// All pairs of `rows`, which lie one after the other.
-    pub(super) fn new(distance: Distance, rows: &[f64], columns: usize) -> Pairs {
+    ///
+    /// # Errors
+    /// More pairs than there is memory for, in the name of `name`.
+    pub(super) fn new(name: &'static str, distance: Distance, rows: &[f64], columns: usize) -> Result<Pairs> {
         let count = rows.len() / columns;
-        let mut values = vec![0.0; count * (count - 1) / 2];
+        let pairs = count * (count - 1) / 2;
+        let bytes = pairs as u64 * size_of::<f64>() as u64;
+        let mut values = Vec::new();
+        if available_memory().is_some_and(|available| bytes > available)
+            || values.try_reserve_exact(pairs).is_err()
+        {
+            let message = format!(
+                "the distances between all pairs of {count} rows take {:.1} GiB, more than there is memory for; \
+                 use the single linkage, or fewer rows",
+                bytes as f64 / f64::from(1 << 30)
+            );
+            return Err(Error::op(name, message));
+        }
+        values.resize(pairs, 0.0);
         let mut parts = Vec::with_capacity(count);
         let mut rest = values.as_mut_slice();
         for row in 1..count {
@@ -112,7 +136,7 @@ impl Pairs {
             distance.reduced_to_rows(&rows[row * columns..][..columns], &rows[..row * columns], part);
             part.iter_mut().for_each(|value| *value = distance.expand(*value));
         });
-        Pairs { values }
+        Ok(Pairs { values })
     }
 
     pub(super) fn at(&mut self, a: usize, b: usize) -> &mut f64 {
