@@ -273,5 +273,5 @@ lists! {
     outlier_detectors: DynOutlierDetector, OutlierDetector = OUTLIER_DETECTORS in [ensemble, neighbors, svm];
     /// All transformers.
     transformers: DynTransformer, Transformer = TRANSFORMERS in
-        [decomposition, feature_selection, manifold, pipeline, preprocessing];
+        [decomposition, discriminant, feature_selection, manifold, pipeline, preprocessing];
 }

@@ -4,7 +4,7 @@ use super::{centred, class_rows};
 use crate::Result;
 use crate::classical::bayes::class_priors;
 use crate::classical::data::{Accepts, Classes, Matrix, Training};
-use crate::classical::estimator::{FitClassifier, Model, Parameters, Transformer};
+use crate::classical::estimator::{FitClassifier, FitTransformer, Model, Parameters, Target, Transformer};
 use crate::classical::linalg;
 use crate::classical::linear::function::{
     Linear, binary_probabilities, linear_classifier, overflow, softmax,
@@ -295,6 +295,53 @@ impl LinearDiscriminantAnalysis {
     /// The share of the variance between the classes that each direction of the projection explains.
     pub fn explained_variance_ratio(&self) -> &[f64] {
         &self.explained_variance_ratio
+    }
+}
+
+/// [`LinearDiscriminantAnalysis`] as a step of pipelines that projects rows; made by
+/// [`LinearDiscriminantAnalysisParams::projection`], it learns from classes as target.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DiscriminantProjectionParams(LinearDiscriminantAnalysisParams);
+
+impl LinearDiscriminantAnalysisParams {
+    /// The same analysis as a transformer.
+    ///
+    /// ```
+    /// use kiln::classical::prelude::*;
+    /// use ndarray::array;
+    ///
+    /// let x = array![[0.0, 1.0], [1.0, 0.0], [1.0, 2.0], [5.0, 1.0], [6.0, 0.0], [6.0, 2.0]];
+    /// let projection = LinearDiscriminantAnalysis::params().projection();
+    /// let model = projection.fit_with(&x, Target::classes(&[0, 0, 0, 1, 1, 1]))?;
+    /// assert_eq!(model.transform(&x)?.dim(), (6, 1));
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    pub fn projection(self) -> DiscriminantProjectionParams {
+        DiscriminantProjectionParams(self)
+    }
+}
+
+impl Parameters for DiscriminantProjectionParams {
+    const NAME: &'static str = LinearDiscriminantAnalysisParams::NAME;
+
+    fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+}
+
+impl FitTransformer for DiscriminantProjectionParams {
+    type Model = LinearDiscriminantAnalysis;
+
+    fn fit_checked(&self, data: &Training<'_, Target>) -> Result<LinearDiscriminantAnalysis> {
+        let Target::Classes(classes) = &data.y else {
+            return Err(Self::error("it needs classes as a target; use fit_with"));
+        };
+        if classes.values.len() < 2 {
+            return Err(Self::error("the target has one class only; at least 2 are needed"));
+        }
+        let data = Training { x: data.x.clone(), y: classes.clone(), weights: None };
+        self.0.fit_checked(&data)
     }
 }
 

@@ -4,17 +4,21 @@ mod linear;
 mod quadratic;
 
 pub use linear::{
-    DiscriminantSolver, LinearDiscriminantAnalysis, LinearDiscriminantAnalysisParams, Shrinkage,
+    DiscriminantProjectionParams, DiscriminantSolver, LinearDiscriminantAnalysis,
+    LinearDiscriminantAnalysisParams, Shrinkage,
 };
 pub use quadratic::{QuadraticDiscriminantAnalysis, QuadraticDiscriminantAnalysisParams};
 
 use super::data::Classes;
-use super::estimator::Classifier;
-use super::registry::{DynClassifier, Entry, classifier};
+use super::estimator::{Classifier, Transformer};
+use super::registry::{DynClassifier, DynTransformer, Entry, classifier, transformer};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 pub(super) const CLASSIFIERS: &[Entry<dyn DynClassifier, dyn Classifier>] =
     &[classifier::<LinearDiscriminantAnalysisParams>(), classifier::<QuadraticDiscriminantAnalysisParams>()];
+
+pub(super) const TRANSFORMERS: &[Entry<dyn DynTransformer, dyn Transformer>] =
+    &[transformer::<DiscriminantProjectionParams>()];
 
 /// The rows of one class less their mean, and the mean.
 fn class_rows(x: ArrayView2<'_, f64>, classes: &Classes, class: usize) -> (Array2<f64>, Array1<f64>) {
