@@ -50,6 +50,36 @@ fn predictions_are_scikit_learns() -> Result<()> {
 }
 
 #[test]
+fn predictions_within_a_radius_are_scikit_learns() -> Result<()> {
+    let all = Fixture::read("neighbors");
+    let (x, new, labels) = (all.matrix("x"), all.matrix("new"), all.labels("labels"));
+    let mut without = 0;
+    for (case, algorithm) in all.cases("within").iter().flat_map(|case| ALGORITHMS.map(|name| (case, name))) {
+        let what = format!("{} {algorithm}", case.0["params"]);
+        let params: RadiusNeighborsClassifierParams = params(&case.0["params"], algorithm);
+        let classifier = params.outlier_label(1).fit(&x, &labels)?;
+        assert_eq!(classifier.predict(&new)?.to_vec(), case.labels("predict"), "{what}");
+        assert_close(&what, classifier.predict_proba(&new)?, case.matrix("proba"), 1e-9);
+        let params: RadiusNeighborsRegressorParams = crate::neighbors::params(&case.0["params"], algorithm);
+        let regressor = params.fit(&x, &all.vector("targets"))?;
+        for (row, expected) in new.rows().into_iter().zip(case.vector("values")) {
+            let found = regressor.predict(&row.insert_axis(ndarray::Axis(0)));
+            if expected.is_nan() {
+                without += 1;
+                let error = found.unwrap_err().to_string();
+                assert!(error.contains("no neighbour"), "{error}");
+            } else {
+                assert_close(&what, found?, [expected], 1e-9);
+            }
+        }
+    }
+    assert!(without > 0, "a case has rows without neighbours");
+    let params = RadiusNeighborsClassifier::params().outlier_label(9);
+    assert!(params.fit(&x, &labels).unwrap_err().to_string().contains("outlier_label is 9"));
+    Ok(())
+}
+
+#[test]
 fn centroids_are_scikit_learns() -> Result<()> {
     let all = Fixture::read("neighbors");
     let (x, new, labels) = (all.matrix("x"), all.matrix("new"), all.labels("labels"));

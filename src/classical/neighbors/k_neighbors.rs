@@ -22,15 +22,20 @@ pub enum NeighborWeights {
 }
 
 impl NeighborWeights {
-    /// The weight of neighbours at these distances, nearest first, up to a common factor.
-    fn of(self, distances: ArrayView1<'_, f64>) -> impl Iterator<Item = f64> + '_ {
-        let nearest = distances.iter().next().copied().unwrap_or(0.0);
-        distances.into_iter().map(move |&distance| match self {
+    /// The weights of neighbours at these distances, up to a common factor.
+    pub(super) fn of(self, distances: impl Iterator<Item = f64> + Clone) -> impl Iterator<Item = f64> {
+        let nearest = distances.clone().fold(f64::INFINITY, f64::min);
+        distances.map(move |distance| match self {
             NeighborWeights::Uniform => 1.0,
             NeighborWeights::Distance if nearest == 0.0 => f64::from(u8::from(distance == 0.0)),
             NeighborWeights::Distance => nearest / distance,
         })
     }
+}
+
+/// The class with the most votes, the first of equal ones.
+pub(super) fn most_votes(votes: ArrayView1<'_, f64>) -> usize {
+    votes.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(code, _)| code)
 }
 
 /// A fitted k-nearest-neighbours classifier.
@@ -172,7 +177,7 @@ impl KNeighborsClassifier {
         for ((mut votes, rows), distances) in
             votes.rows_mut().into_iter().zip(found.indices.rows()).zip(found.distances.rows())
         {
-            for (&row, weight) in rows.iter().zip(self.weights.of(distances)) {
+            for (&row, weight) in rows.iter().zip(self.weights.of(distances.iter().copied())) {
                 votes[self.codes[row]] += weight;
             }
             let total = votes.sum();
@@ -188,12 +193,7 @@ impl Classifier for KNeighborsClassifier {
     }
 
     fn predict_codes(&self, x: &Matrix<'_>) -> Result<Vec<usize>> {
-        let votes = self.votes(x)?;
-        let most = |votes: ArrayView1<'_, f64>| {
-            let best = votes.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
-            best.map_or(0, |(code, _)| code)
-        };
-        Ok(votes.rows().into_iter().map(most).collect())
+        Ok(self.votes(x)?.rows().into_iter().map(most_votes).collect())
     }
 
     fn probabilities(&self, x: &Matrix<'_>) -> Result<Option<Array2<f64>>> {
@@ -208,7 +208,7 @@ impl Regressor for KNeighborsRegressor {
         Ok(rows
             .map(|(rows, distances)| {
                 let (mut sum, mut total) = (0.0, 0.0);
-                for (&row, weight) in rows.iter().zip(self.weights.of(distances)) {
+                for (&row, weight) in rows.iter().zip(self.weights.of(distances.iter().copied())) {
                     sum += weight * self.targets[row];
                     total += weight;
                 }
