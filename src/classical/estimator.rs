@@ -67,6 +67,12 @@ pub trait Model: Debug + Send + Sync {
         Accepts::PLAIN
     }
 
+    /// How much each column counts for the model, in a unit of its own: a tree's `feature_importances`, the
+    /// sums of the squares of linear coefficients. `None` if it cannot say.
+    fn importances(&self) -> Option<Vec<f64>> {
+        None
+    }
+
     /// The model as bytes that [`Saved::from_bytes`] reads.
     ///
     /// # Errors

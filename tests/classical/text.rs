@@ -109,3 +109,50 @@ fn scores_of_columns_are_those_of_scikit_learn() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn eliminations_keep_the_columns_that_scikit_learns_keep() -> Result<()> {
+    let fixture = fixture();
+    let x = matrix(&fixture["x"]);
+    let targets = [
+        ("classes", Target::classes(&labels(&fixture["labels"]))),
+        ("numbers", Target::Values(numbers(&fixture["target"]))),
+    ];
+    let ranks = |ranking: &[usize]| ranking.iter().map(|&rank| rank as i64).collect::<Vec<_>>();
+    for case in fixture["eliminations"].as_array().expect("a list") {
+        let exact = LogisticRegression::params().tol(1e-9).max_iter(1000_usize);
+        let params: RfeParams = serde_json::from_value(case["params"].clone()).expect("scikit-learn's names");
+        for (name, target) in &targets {
+            let model = params.clone().classifier(exact.clone()).fit_with(&x, target.clone())?;
+            assert_eq!(ranks(model.ranking()), labels(&case[*name]), "{} {name}", case["params"]);
+        }
+    }
+    for case in fixture["searches"].as_array().expect("a list") {
+        let exact = LogisticRegression::params().tol(1e-9).max_iter(1000_usize);
+        let params: RfecvParams =
+            serde_json::from_value(case["params"].clone()).expect("scikit-learn's names");
+        for (name, target) in &targets {
+            let what = format!("{} {name}", case["params"]);
+            let scoring = (*name == "classes").then(|| "neg_log_loss".to_owned());
+            let params = params.clone().classifier(exact.clone()).scoring(scoring);
+            let model = params.fit_with(&x, target.clone())?;
+            assert_eq!(ranks(model.ranking()), labels(&case[*name]["ranking"]), "{what}");
+            // scikit-learn lists the numbers of columns upwards.
+            let (columns, scores): (Vec<f64>, Vec<f64>) =
+                model.scores().iter().rev().map(|&(columns, score)| (columns as f64, score)).unzip();
+            assert_eq!(columns, numbers(&case[*name]["columns"]), "{what}");
+            assert_close(&what, &scores, &numbers(&case[*name]["scores"]), 1e-6);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_elimination_by_a_model_without_importances_is_refused() {
+    let (x, y) = (ndarray::array![[0.0, 1.0], [1.0, 0.0], [0.0, 2.0], [1.0, 3.0]], [0, 1, 0, 1]);
+    let params = Rfe::params().classifier(KNeighborsClassifier::params().n_neighbors(1_usize));
+    let error = params.fit_with(&x, Target::classes(&y)).unwrap_err().to_string();
+    assert!(error.contains("KNeighborsClassifier"), "{error}");
+    let error = Rfe::params().n_features_to_select(3_usize).fit_with(&x, Target::classes(&y)).unwrap_err();
+    assert!(error.to_string().contains("3 columns"), "{error}");
+}

@@ -210,7 +210,12 @@ macro_rules! forest_params {
             }
         }
 
-        tree_model!($model = $name);
+        tree_model!(
+            $model = $name,
+            fn importances(&self) -> Option<Vec<f64>> {
+                Some(self.feature_importances().to_vec())
+            }
+        );
     };
 }
 

@@ -103,6 +103,8 @@ macro_rules! selector {
     };
 }
 
+pub(super) use selector;
+
 const MISSING: Accepts = Accepts { missing: true, ..Accepts::PLAIN };
 
 /// A fitted selection by variance.

@@ -56,6 +56,11 @@ impl Linear {
         &self.coef
     }
 
+    /// The sum of the squares of each feature's coefficients.
+    pub fn importances(&self) -> Vec<f64> {
+        self.coef().map_axis(Axis(0), |coef| coef.dot(&coef)).to_vec()
+    }
+
     /// The value of each function where every feature is 0.
     pub fn intercept(&self) -> &[f64] {
         &self.intercept
@@ -189,9 +194,15 @@ macro_rules! linear_regressor {
             }
         }
 
-        $crate::classical::params::model!($model = $name, fn accepts(&self) -> $crate::classical::data::Accepts {
-            $accepts
-        });
+        $crate::classical::params::model!(
+            $model = $name,
+            fn accepts(&self) -> $crate::classical::data::Accepts {
+                $accepts
+            },
+            fn importances(&self) -> Option<Vec<f64>> {
+                Some(self.linear.importances())
+            }
+        );
     };
 }
 
@@ -258,9 +269,15 @@ macro_rules! linear_classifier {
             })?
         }
 
-        $crate::classical::params::model!($model = $name, fn accepts(&self) -> $crate::classical::data::Accepts {
-            $accepts
-        });
+        $crate::classical::params::model!(
+            $model = $name,
+            fn accepts(&self) -> $crate::classical::data::Accepts {
+                $accepts
+            },
+            fn importances(&self) -> Option<Vec<f64>> {
+                Some(self.linear.importances())
+            }
+        );
     };
 }
 

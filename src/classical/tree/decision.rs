@@ -88,7 +88,12 @@ pub(crate) fn largest(values: &[f64]) -> usize {
     best
 }
 
-tree_model!(DecisionTreeClassifier = "DecisionTreeClassifier");
+tree_model!(
+    DecisionTreeClassifier = "DecisionTreeClassifier",
+    fn importances(&self) -> Option<Vec<f64>> {
+        Some(self.feature_importances())
+    }
+);
 
 /// A fitted decision tree that predicts numbers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -138,7 +143,12 @@ impl Regressor for DecisionTreeRegressor {
     }
 }
 
-tree_model!(DecisionTreeRegressor = "DecisionTreeRegressor");
+tree_model!(
+    DecisionTreeRegressor = "DecisionTreeRegressor",
+    fn importances(&self) -> Option<Vec<f64>> {
+        Some(self.feature_importances())
+    }
+);
 
 macro_rules! tree_accessors {
     ($model:ident, $leaf:expr) => {

@@ -174,12 +174,13 @@ macro_rules! tree_params {
 
 /// Makes a tree-based struct a model that takes missing values.
 macro_rules! tree_model {
-    ($model:ident = $name:literal) => {
+    ($model:ident = $name:literal $(, $methods:item)*) => {
         $crate::classical::params::model!(
             $model = $name,
             fn accepts(&self) -> $crate::classical::Accepts {
                 $crate::classical::Accepts { missing: true, ..$crate::classical::Accepts::PLAIN }
             }
+            $(, $methods)*
         );
     };
 }

@@ -123,7 +123,12 @@ macro_rules! boosting_params {
             }
         }
 
-        tree_model!($model = $name);
+        tree_model!(
+            $model = $name,
+            fn importances(&self) -> Option<Vec<f64>> {
+                Some(self.feature_importances())
+            }
+        );
 
         impl $model {
             /// How many rounds there were.
