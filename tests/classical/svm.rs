@@ -84,6 +84,49 @@ fn one_class_svm_has_scikit_learns_solution() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn nu_svc_has_scikit_learns_solution() -> Result<()> {
+    let all = Fixture::read("svm");
+    let svc = all.at("svc");
+    let (x, new, weights) = (svc.matrix("x"), svc.matrix("new"), svc.vector("weights"));
+    for case in svc.cases("nu") {
+        let labels = svc.at("labels").labels(case.text("labels"));
+        let params: NuSvcParams = params(&case.0);
+        let model = match case.flag("weighted") {
+            true => params.fit_weighted(&x, &labels, &weights)?,
+            false => params.fit(&x, &labels)?,
+        };
+        let what = format!("{} {}", case.0["params"], case.text("labels"));
+        assert_close(&what, model.decision_function(&new)?, case.matrix("decision"), 1e-4);
+        assert_eq!(model.predict(&new)?.to_vec(), case.labels("predict"), "{what}");
+        let difference = model.support().len().abs_diff(case.number("support") as usize);
+        assert!(difference <= 2, "{what}: {difference} more or fewer support vectors");
+    }
+    let rare: Vec<i64> = (0..x.nrows()).map(|row| i64::from(row < 5)).collect();
+    let error = NuSvc::params().fit(&x, &rare).unwrap_err().to_string();
+    assert!(error.contains("nu is 0.5"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn nu_svr_has_scikit_learns_solution() -> Result<()> {
+    let all = Fixture::read("svm");
+    let svr = all.at("svr");
+    let (x, y, new) = (svr.matrix("x"), svr.vector("y"), svr.matrix("new"));
+    for case in svr.cases("nu") {
+        let params: NuSvrParams = params(&case.0);
+        let model = match case.flag("weighted") {
+            true => params.fit_weighted(&x, &y, &svr.vector("weights"))?,
+            false => params.fit(&x, &y)?,
+        };
+        let what = case.0["params"].to_string();
+        assert_close(&what, model.predict(&new)?, case.vector("predict"), 1e-3);
+        assert_eq!(model.support().len(), case.number("support") as usize, "{what}");
+    }
+    assert!(NuSvr::params().nu(0.0).fit(&x, &y).is_err());
+    Ok(())
+}
+
 /// Shrinking and a cache of two rows change the way, not the solution.
 #[test]
 fn shrinking_and_a_small_cache_change_nothing() -> Result<()> {

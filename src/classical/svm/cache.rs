@@ -48,11 +48,11 @@ impl Cache {
 
     /// Keeps these rows, and of each row these values.
     pub(super) fn keep(&mut self, kept: &[usize]) {
-        let rows = kept.iter().map(|&row| {
-            let values = self.rows[row].as_ref()?;
-            Some(kept.iter().map(|&column| values[column]).collect())
-        });
-        self.rows = rows.collect();
+        // The others go first, then each row when its values are taken, so that room for both is not needed.
+        self.rows = kept.iter().map(|&row| self.rows[row].take()).collect();
+        for row in self.rows.iter_mut().flatten() {
+            *row = kept.iter().map(|&column| row[column]).collect();
+        }
         self.recent = kept.iter().map(|&row| self.recent[row]).collect();
         self.held = (0..kept.len()).filter(|&row| self.rows[row].is_some()).collect();
         self.hand = 0;

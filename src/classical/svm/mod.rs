@@ -3,15 +3,18 @@
 mod cache;
 mod expansion;
 mod kernel;
+mod nu_svr;
 mod one_class;
+mod one_vs_one;
 mod platt;
 mod solver;
 mod svc;
 mod svr;
 
 pub use kernel::{Gamma, Kernel};
+pub use nu_svr::{NuSvr, NuSvrParams};
 pub use one_class::{OneClassSvm, OneClassSvmParams};
-pub use svc::{Svc, SvcParams};
+pub use svc::{NuSvc, NuSvcParams, Svc, SvcParams};
 pub use svr::{Svr, SvrParams};
 
 use super::estimator::{Classifier, OutlierDetector, Regressor};
@@ -21,8 +24,10 @@ use super::registry::{
 use crate::{Error, Result};
 use solver::Effort;
 
-pub(super) const CLASSIFIERS: &[Entry<dyn DynClassifier, dyn Classifier>] = &[classifier::<SvcParams>()];
-pub(super) const REGRESSORS: &[Entry<dyn DynRegressor, dyn Regressor>] = &[regressor::<SvrParams>()];
+pub(super) const CLASSIFIERS: &[Entry<dyn DynClassifier, dyn Classifier>] =
+    &[classifier::<SvcParams>(), classifier::<NuSvcParams>()];
+pub(super) const REGRESSORS: &[Entry<dyn DynRegressor, dyn Regressor>] =
+    &[regressor::<SvrParams>(), regressor::<NuSvrParams>()];
 pub(super) const OUTLIER_DETECTORS: &[Entry<dyn DynOutlierDetector, dyn OutlierDetector>] =
     &[outlier_detector::<OneClassSvmParams>()];
 
@@ -35,6 +40,24 @@ fn positive(name: &'static str, parameter: &str, value: f64) -> Result<()> {
         return Ok(());
     }
     Err(Error::op(name, format!("{parameter} is {value}; it must be above 0")))
+}
+
+/// A number that must be above 0 and at most 1.
+fn share(name: &'static str, parameter: &str, value: f64) -> Result<()> {
+    if value > 0.0 && value <= 1.0 {
+        return Ok(());
+    }
+    Err(Error::op(name, format!("{parameter} is {value}; it must be above 0 and at most 1")))
+}
+
+/// A sum given to the first variables to begin with, to each as much as it may take.
+fn hand_out(mut sum: f64, limits: impl Iterator<Item = f64>) -> Vec<f64> {
+    let give = |limit: f64| {
+        let given = sum.min(limit);
+        sum -= given;
+        given
+    };
+    limits.map(give).collect()
 }
 
 /// Parameters of a support vector machine: those of the kernel and the solver, which all have, after

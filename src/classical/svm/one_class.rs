@@ -2,7 +2,7 @@
 
 use super::expansion::{Expansion, expansion};
 use super::solver::Problem;
-use super::svm_params;
+use super::{hand_out, share, svm_params};
 use crate::Result;
 use crate::classical::data::{Matrix, Training};
 use crate::classical::estimator::{FitOutlierDetector, OutlierDetector, Parameters};
@@ -35,10 +35,7 @@ svm_params! {
         nu: f64 = 0.5,
     }
     check(params) {
-        if params.nu > 0.0 && params.nu <= 1.0 {
-            return Ok(());
-        }
-        Err(Self::error(format!("nu is {}; it must be above 0 and at most 1", params.nu)))
+        share(Self::NAME, "nu", params.nu)
     }
 }
 
@@ -51,19 +48,15 @@ impl FitOutlierDetector for OneClassSvmParams {
         let kernel = self.kernel_function(x.view())?;
         let upper: Vec<f64> = rows.iter().map(|&row| data.weight(row)).collect();
         // The sum is a share `nu` of what is allowed, given to the first rows to begin with.
-        let mut left = self.nu * upper.iter().sum::<f64>();
-        let start = upper.iter().map(|upper| {
-            let given = left.min(*upper);
-            left -= given;
-            given
-        });
+        let start = hand_out(self.nu * upper.iter().sum::<f64>(), upper.iter().copied());
         let solution = Problem {
             kernel: &kernel,
             rows: kernel.prepare(x.select(Axis(0), &rows).view()),
             linear: vec![0.0; rows.len()],
             lower: vec![0.0; rows.len()],
-            start: start.collect(),
+            start,
             upper: upper.clone(),
+            second: Vec::new(),
         }
         .solve(Self::NAME, self.effort())?;
         Ok(OneClassSvm {

@@ -8,7 +8,8 @@ use crate::{Error, Result};
 use ndarray::{Array2, Axis};
 use std::sync::Arc;
 
-/// Minimises `beta K beta / 2 + linear beta` with the sum of `beta` kept and each within its limits.
+/// Minimises `beta K beta / 2 + linear beta` with the sum of each part of `beta` kept and each variable
+/// within its limits.
 ///
 /// Every support vector machine is of this form when its variables are multiplied by their signs. A row
 /// of the kernel may have several variables (two in regression): those numbered by the row, the row plus
@@ -21,8 +22,10 @@ pub(super) struct Problem<'a> {
     pub(super) linear: Vec<f64>,
     pub(super) lower: Vec<f64>,
     pub(super) upper: Vec<f64>,
-    /// Where to begin, within the limits; its sum is what is kept.
+    /// Where to begin, within the limits; its sums are what is kept.
     pub(super) start: Vec<f64>,
+    /// Whether each variable is of the second of two parts whose sums are kept; empty for a single part.
+    pub(super) second: Vec<bool>,
 }
 
 /// How exact to be, and at what cost.
@@ -43,9 +46,30 @@ pub(super) struct Solution {
     /// `beta`.
     pub(super) coefficients: Vec<f64>,
     /// What a decision is measured against: rows with more kernel-weighted `beta` are on the upper side.
+    /// Each part has its own; this is the middle of them.
     pub(super) rho: f64,
+    /// How far the first part's is above the middle; 0 for a single part.
+    pub(super) margin: f64,
     /// Steps taken.
     pub(super) iterations: usize,
+}
+
+impl Solution {
+    /// The same decisions in units of the margin.
+    ///
+    /// # Errors
+    /// A margin that is nothing, in the name of `name`.
+    pub(super) fn scaled(mut self, name: &'static str) -> Result<Solution> {
+        if self.margin <= 0.0 {
+            return Err(Error::op(name, "the classes lie on each other; there is no margin between them"));
+        }
+        self.coefficients.iter_mut().for_each(|coefficient| *coefficient /= self.margin);
+        self.rho /= self.margin;
+        if !self.rho.is_finite() || self.coefficients.iter().any(|value| !value.is_finite()) {
+            return Err(Error::op(name, "the margin is too small for numbers; scale x"));
+        }
+        Ok(self)
+    }
 }
 
 /// Curvatures below this count as this.
@@ -68,10 +92,10 @@ struct Working<'a> {
     beta: Vec<f64>,
     lower: Vec<f64>,
     upper: Vec<f64>,
-    /// 0 where the variable may grow, else minus infinity.
-    rise: Vec<f64>,
-    /// 0 where the variable may fall, else minus infinity.
-    fall: Vec<f64>,
+    /// For each part, 0 where its variable may grow, else minus infinity.
+    rise: Vec<Vec<f64>>,
+    /// For each part, 0 where its variable may fall, else minus infinity.
+    fall: Vec<Vec<f64>>,
 }
 
 /// The first of the largest among `length` values, which `fill` writes a chunk at a time from a start on;
@@ -119,6 +143,13 @@ impl<'a> Working<'a> {
     /// All rows at work.
     fn new(problem: &'a Problem<'a>, beta: Vec<f64>, gradient: Vec<f64>, cache: usize) -> Working<'a> {
         let rows = problem.rows.nrows();
+        let masks = |may: &dyn Fn(usize) -> bool| -> Vec<Vec<f64>> {
+            let of = |part: bool| {
+                let own = |v: usize| problem.second.get(v).is_none_or(|&second| second == part);
+                (0..beta.len()).map(|v| limit(own(v) && may(v))).collect()
+            };
+            if problem.second.is_empty() { vec![of(false)] } else { vec![of(false), of(true)] }
+        };
         Working {
             problem,
             active: (0..rows).collect(),
@@ -132,8 +163,8 @@ impl<'a> Working<'a> {
                 .map(|&value| f64::from(value as f32))
                 .collect(),
             cache: Cache::new(rows, cache),
-            rise: beta.iter().zip(&problem.upper).map(|(beta, upper)| limit(beta < upper)).collect(),
-            fall: beta.iter().zip(&problem.lower).map(|(beta, lower)| limit(beta > lower)).collect(),
+            rise: masks(&|v| beta[v] < problem.upper[v]),
+            fall: masks(&|v| beta[v] > problem.lower[v]),
             gradient,
             beta,
             lower: problem.lower.clone(),
@@ -146,7 +177,7 @@ impl<'a> Working<'a> {
         let count = self.active.len();
         let (problem, columns, norms, id) = (self.problem, &self.columns, &self.norms, self.active[row]);
         self.cache.row(row, || {
-            let query = problem.rows.row(id);
+            let query = problem.rows.row(id).to_vec();
             let mut values = Vec::with_capacity(count);
             let mut block = [0.0; 512];
             vectorised(
@@ -155,7 +186,17 @@ impl<'a> Working<'a> {
                     for start in (0..count).step_by(block.len()) {
                         let block = &mut block[..(count - start).min(512)];
                         block.fill(0.0);
-                        for (column, &value) in columns.chunks_exact(count).zip(query) {
+                        // Four columns at a time, so that the sums are read and written less often.
+                        let (fours, rest) = query.as_chunks::<4>();
+                        for (columns, [a, b, c, d]) in columns.chunks_exact(4 * count).zip(fours) {
+                            let column = |at: usize| &columns[at * count + start..][..block.len()];
+                            let (first, second) =
+                                (column(0).iter().zip(column(1)), column(2).iter().zip(column(3)));
+                            for ((sum, (w, x)), (y, z)) in block.iter_mut().zip(first).zip(second) {
+                                *sum = *sum + a * w + b * x + c * y + d * z;
+                            }
+                        }
+                        for (column, value) in columns.chunks_exact(count).skip(4 * fours.len()).zip(rest) {
                             for (sum, other) in block.iter_mut().zip(&column[start..]) {
                                 *sum += value * other;
                             }
@@ -169,13 +210,14 @@ impl<'a> Working<'a> {
         })
     }
 
-    /// The variable that wants most to grow, and how much.
-    fn first(&self) -> Option<(usize, f64)> {
+    /// The variable of a part that wants most to grow, and how much.
+    fn first(&self, part: usize) -> Option<(usize, f64)> {
+        let rise = &self.rise[part];
         vectorised(
             #[inline(always)]
             || {
                 largest(self.beta.len(), |start, values| {
-                    let pairs = self.rise[start..].iter().zip(&self.gradient[start..]);
+                    let pairs = rise[start..].iter().zip(&self.gradient[start..]);
                     values
                         .iter_mut()
                         .zip(pairs)
@@ -185,15 +227,26 @@ impl<'a> Working<'a> {
         )
     }
 
-    /// The variable that gains most by falling as much as `first` grows, and the largest violation of the
-    /// optimality conditions.
-    fn second(&self, first: usize, top: f64, row: &[f32]) -> Option<(usize, f64)> {
+    /// The part with the largest violation of the optimality conditions, and its [`Working::first`].
+    fn worst(&self) -> Option<(usize, usize, f64)> {
+        let first = |part: usize| self.first(part).map(|(first, top)| (part, first, top));
+        if self.rise.len() == 1 {
+            return first(0);
+        }
+        let violation = |part: usize, top: f64| top + falling(&self.gradient, &self.fall[part]);
+        let parts = (0..self.rise.len()).filter_map(first);
+        parts.max_by(|a, b| violation(a.0, a.2).total_cmp(&violation(b.0, b.2)))
+    }
+
+    /// The variable of the part that gains most by falling as much as `first` grows, and the largest
+    /// violation of the part's optimality conditions.
+    fn second(&self, part: usize, first: usize, top: f64, row: &[f32]) -> Option<(usize, f64)> {
         let count = self.active.len();
         let own = self.diagonal[first % count];
         let mut best: Option<(usize, f64)> = None;
         let mut violation = f64::NEG_INFINITY;
         for (half, (gradient, fall)) in
-            self.gradient.chunks_exact(count).zip(self.fall.chunks_exact(count)).enumerate()
+            self.gradient.chunks_exact(count).zip(self.fall[part].chunks_exact(count)).enumerate()
         {
             let (gain, most) = vectorised(
                 #[inline(always)]
@@ -224,8 +277,8 @@ impl<'a> Working<'a> {
         best.map(|(v, _)| (v, violation))
     }
 
-    /// Moves the pair to its optimum.
-    fn step(&mut self, first: usize, second: usize, row: &[f32], other: &[f32]) {
+    /// Moves the pair, of one part, to its optimum.
+    fn step(&mut self, part: usize, (first, second): (usize, usize), row: &[f32], other: &[f32]) {
         let count = self.active.len();
         let (i, j) = (first % count, second % count);
         let curvature = (self.diagonal[i] + self.diagonal[j] - 2.0 * f64::from(row[j])).max(TINY);
@@ -235,8 +288,8 @@ impl<'a> Working<'a> {
         self.beta[first] = if step == up { self.upper[first] } else { self.beta[first] + step };
         self.beta[second] = if step == down { self.lower[second] } else { self.beta[second] - step };
         for v in [first, second] {
-            self.rise[v] = limit(self.beta[v] < self.upper[v]);
-            self.fall[v] = limit(self.beta[v] > self.lower[v]);
+            self.rise[part][v] = limit(self.beta[v] < self.upper[v]);
+            self.fall[part][v] = limit(self.beta[v] > self.lower[v]);
         }
         vectorised(
             #[inline(always)]
@@ -254,12 +307,18 @@ impl<'a> Working<'a> {
     /// keeps what they had.
     fn shrink(&mut self, beta: &mut [f64]) {
         let count = self.active.len();
-        let Some((_, top)) = self.first() else { return };
-        let bottom = falling(&self.gradient, &self.fall);
+        let ends = |part: usize| {
+            let top = self.first(part).map_or(f64::NEG_INFINITY, |(_, top)| top);
+            (top, falling(&self.gradient, &self.fall[part]))
+        };
+        let ends: Vec<(f64, f64)> = (0..self.rise.len()).map(ends).collect();
         let stays = |v: usize| {
-            let upward = self.rise[v] == 0.0 && -self.gradient[v] >= -bottom;
-            let downward = self.fall[v] == 0.0 && -self.gradient[v] <= top;
-            upward || downward
+            let in_part = |(part, &(top, bottom)): (usize, &(f64, f64))| {
+                let upward = self.rise[part][v] == 0.0 && -self.gradient[v] >= -bottom;
+                let downward = self.fall[part][v] == 0.0 && -self.gradient[v] <= top;
+                upward || downward
+            };
+            ends.iter().enumerate().any(in_part)
         };
         let kept: Vec<usize> =
             (0..count).filter(|row| (*row..self.beta.len()).step_by(count).any(stays)).collect();
@@ -280,9 +339,11 @@ impl<'a> Working<'a> {
             &mut self.beta,
             &mut self.lower,
             &mut self.upper,
-            &mut self.rise,
-            &mut self.fall,
-        ] {
+        ]
+        .into_iter()
+        .chain(&mut self.rise)
+        .chain(&mut self.fall)
+        {
             *values = rows(values);
         }
         self.cache.keep(&kept);
@@ -322,12 +383,12 @@ impl Problem<'_> {
         let most = effort.max_iter.unwrap_or(patience);
         let (mut iterations, mut until_shrink, mut near) = (0, period, false);
         loop {
-            let pair = working.first().and_then(|(first, top)| {
+            let pair = working.worst().and_then(|(part, first, top)| {
                 let row = working.kernel_row(first % working.active.len());
-                let (second, violation) = working.second(first, top, &row)?;
-                Some((first, second, row, violation)).filter(|_| violation >= effort.tolerance)
+                let (second, violation) = working.second(part, first, top, &row)?;
+                Some((part, (first, second), row, violation)).filter(|_| violation >= effort.tolerance)
             });
-            let Some((first, second, row, violation)) = pair else {
+            let Some((part, pair, row, violation)) = pair else {
                 if working.active.len() == rows {
                     break;
                 }
@@ -344,8 +405,8 @@ impl Problem<'_> {
                 return Err(Error::op(name, message));
             }
             iterations += 1;
-            let other = working.kernel_row(second % working.active.len());
-            working.step(first, second, &row, &other);
+            let other = working.kernel_row(pair.1 % working.active.len());
+            working.step(part, pair, &row, &other);
             until_shrink -= 1;
             if until_shrink > 0 {
                 continue;
@@ -368,22 +429,23 @@ impl Problem<'_> {
         if working.active.len() < rows {
             working = Working::new(self, beta.clone(), self.gradient(&beta), effort.cache);
         }
-        let rho = working.rho();
+        let (first, last) = (working.rho(0), working.rho(working.rise.len() - 1));
+        let (rho, margin) = ((first + last) / 2.0, (first - last) / 2.0);
         if !rho.is_finite() || beta.iter().any(|value| !value.is_finite()) {
             return Err(Error::op(name, "the optimum is not finite; scale x"));
         }
-        Ok(Solution { coefficients: beta, rho, iterations })
+        Ok(Solution { coefficients: beta, rho, margin, iterations })
     }
 }
 
 impl Working<'_> {
-    /// The gradient of the variables between their limits, which are all but equal; without any, the
+    /// The gradient of a part's variables between their limits, which are all but equal; without any, the
     /// middle of what the others allow.
-    fn rho(&self) -> f64 {
+    fn rho(&self, part: usize) -> f64 {
         let (mut sum, mut count) = (0.0, 0.0);
         let (mut above, mut below) = (f64::INFINITY, f64::NEG_INFINITY);
         for (v, &gradient) in self.gradient.iter().enumerate() {
-            match (self.rise[v] == 0.0, self.fall[v] == 0.0) {
+            match (self.rise[part][v] == 0.0, self.fall[part][v] == 0.0) {
                 (true, true) => (sum, count) = (sum + gradient, count + 1.0),
                 (true, false) => above = above.min(gradient),
                 (false, true) => below = below.max(gradient),

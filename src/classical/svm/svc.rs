@@ -1,38 +1,20 @@
 //! Support vector classification.
 
-use super::kernel::KernelFunction;
-use super::platt::{Sigmoid, couple};
-use super::solver::{Problem, Solution};
-use super::{positive, svm_params};
+use super::one_vs_one::{OneVsOne, Settings, Softness, one_vs_one};
+use super::{positive, share, svm_params};
 use crate::Result;
 use crate::classical::class_weight::ClassWeight;
-use crate::classical::data::{Classes, Features, Matrix, Training};
-use crate::classical::estimator::{Classifier, FitClassifier, Model, Parameters};
-use crate::classical::params::model;
-use crate::classical::random;
-use ndarray::{Array2, ArrayView2, Axis, s};
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use crate::classical::data::{Classes, Training};
+use crate::classical::estimator::{FitClassifier, Parameters};
 
-/// A fitted support vector classifier: a decision for each pair of classes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Svc {
-    n_features: usize,
-    classes: Vec<i64>,
-    kernel: KernelFunction,
-    /// The rows' numbers, class by class, and how many there are of each class.
-    support: Vec<usize>,
-    n_support: Vec<usize>,
-    vectors: Array2<f64>,
-    /// For each vector its coefficient against each other class: `[vectors, classes - 1]`.
-    coefficients: Array2<f64>,
-    /// For each pair what its sum is measured against, the first class above it.
-    rho: Vec<f64>,
-    /// For each pair the probability of its first class.
-    sigmoids: Option<Vec<Sigmoid>>,
-    n_iter: Vec<usize>,
-    break_ties: bool,
-}
+one_vs_one!(
+    /// A fitted support vector classifier: a decision for each pair of classes.
+    Svc = "SVC"
+);
+one_vs_one!(
+    /// A fitted nu-support vector classifier: a decision for each pair of classes.
+    NuSvc = "NuSVC"
+);
 
 svm_params! {
     /// Parameters of [`Svc`]: for each pair of classes the boundary with the widest margin in the
@@ -66,284 +48,61 @@ svm_params! {
     }
 }
 
-/// Parts that the rows are divided into for probabilities.
-const FOLDS: usize = 5;
-
-/// The pairs of classes, in the order of their decisions.
-fn pairs(classes: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..classes).flat_map(move |first| (first + 1..classes).map(move |second| (first, second)))
-}
-
-/// Two classes to be told apart: row numbers, whether each is of the first class, and what it may cost.
-struct Pair {
-    rows: Vec<usize>,
-    first: Vec<bool>,
-    cost: Vec<f64>,
-}
-
-impl Pair {
-    fn solve(&self, params: &SvcParams, kernel: &KernelFunction, x: ArrayView2<'_, f64>) -> Result<Solution> {
-        let signed =
-            |sign: bool| move |(first, cost): (&bool, &f64)| if *first == sign { *cost } else { 0.0 };
-        let costs = || self.first.iter().zip(&self.cost);
-        Problem {
-            kernel,
-            rows: kernel.prepare(x.select(Axis(0), &self.rows).view()),
-            linear: self.first.iter().map(|&first| if first { -1.0 } else { 1.0 }).collect(),
-            lower: costs().map(signed(false)).map(|cost| -cost).collect(),
-            upper: costs().map(signed(true)).collect(),
-            start: vec![0.0; self.rows.len()],
-        }
-        .solve(SvcParams::NAME, params.effort())
-    }
-
-    fn select(&self, places: &[usize]) -> Pair {
-        Pair {
-            rows: places.iter().map(|&place| self.rows[place]).collect(),
-            first: places.iter().map(|&place| self.first[place]).collect(),
-            cost: places.iter().map(|&place| self.cost[place]).collect(),
-        }
-    }
-
-    /// A sigmoid of the decisions that models fitted to the other rows make.
-    fn sigmoid(
-        &self,
-        params: &SvcParams,
-        kernel: &KernelFunction,
-        x: ArrayView2<'_, f64>,
-        part: usize,
-    ) -> Result<Sigmoid> {
-        let order = random::permutation(&mut random::stream(params.seed, part), self.rows.len());
-        let mut decisions = vec![0.0; self.rows.len()];
-        for fold in 0..FOLDS {
-            let (out, kept): (Vec<_>, Vec<_>) =
-                order.iter().enumerate().partition(|(at, _)| at % FOLDS == fold);
-            let places = |chosen: Vec<(usize, &usize)>| {
-                chosen.into_iter().map(|(_, &place)| place).collect::<Vec<_>>()
-            };
-            let (out, kept) = (places(out), self.select(&places(kept)));
-            let one_sided = kept.first.iter().all(|first| *first == kept.first[0]);
-            if kept.first.is_empty() || one_sided {
-                let side = kept.first.first().map_or(0.0, |first| if *first { 1.0 } else { -1.0 });
-                out.iter().for_each(|&place| decisions[place] = side);
-                continue;
-            }
-            let solution = kept.solve(params, kernel, x)?;
-            let rows = |rows: &[usize]| kernel.prepare(x.select(Axis(0), rows).view());
-            let asked: Vec<usize> = out.iter().map(|&place| self.rows[place]).collect();
-            let weights =
-                Array2::from_shape_fn((kept.rows.len(), 1), |(place, _)| solution.coefficients[place]);
-            let sums = kernel.product(&rows(&asked), rows(&kept.rows).view(), weights.view());
-            out.iter().zip(&sums).for_each(|(&place, sum)| decisions[place] = sum - solution.rho);
-        }
-        Ok(Sigmoid::fit(&decisions, &self.first))
-    }
-}
-
-impl FitClassifier for SvcParams {
-    type Model = Svc;
-
-    fn fit_checked(&self, data: &Training<'_, Classes>) -> Result<Svc> {
-        let x = data.x.dense();
-        let weights = self.class_weight.apply(Self::NAME, data)?;
-        let cost = |row: usize| self.c * weights.as_ref().map_or(1.0, |weights| weights[row]);
-        let classes = data.y.values.len();
-        let mut members = vec![Vec::new(); classes];
-        for (row, &code) in data.y.codes.iter().enumerate().filter(|(row, _)| cost(*row) > 0.0) {
-            members[code].push(row);
-        }
-        if let Some(code) = members.iter().position(Vec::is_empty) {
-            let label = data.y.values[code];
-            return Err(Self::error(format!("every row of class {label} has weight 0")));
-        }
-        let kernel = self.kernel_function(x.view())?;
-        let pairs: Vec<(usize, usize)> = pairs(classes).collect();
-        let solved: Vec<(Solution, Option<Sigmoid>)> = pairs
-            .par_iter()
-            .enumerate()
-            .map(|(part, &(i, j))| {
-                let rows: Vec<usize> = members[i].iter().chain(&members[j]).copied().collect();
-                let pair = Pair {
-                    first: (0..rows.len()).map(|place| place < members[i].len()).collect(),
-                    cost: rows.iter().map(|&row| cost(row)).collect(),
-                    rows,
-                };
-                let sigmoid =
-                    self.probability.then(|| pair.sigmoid(self, &kernel, x.view(), part)).transpose()?;
-                Ok((pair.solve(self, &kernel, x.view())?, sigmoid))
-            })
-            .collect::<Result<_>>()?;
-        // Every row's coefficients against the other classes, of which it is kept if one is not 0.
-        let mut coefficients: Vec<Array2<f64>> =
-            members.iter().map(|rows| Array2::zeros((rows.len(), classes - 1))).collect();
-        for (&(i, j), (solution, _)) in pairs.iter().zip(&solved) {
-            let (first, second) = solution.coefficients.split_at(members[i].len());
-            coefficients[i].column_mut(j - 1).iter_mut().zip(first).for_each(|(to, from)| *to = *from);
-            coefficients[j].column_mut(i).iter_mut().zip(second).for_each(|(to, from)| *to = *from);
-        }
-        let (mut support, mut n_support, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for (rows, coefficients) in members.iter().zip(&coefficients) {
-            let used =
-                rows.iter().zip(coefficients.rows()).filter(|(_, row)| row.iter().any(|value| *value != 0.0));
-            let before = support.len();
-            for (&row, coefficients) in used {
-                support.push(row);
-                kept.extend(coefficients);
-            }
-            n_support.push(support.len() - before);
-        }
-        Ok(Svc {
-            n_features: x.ncols(),
-            classes: data.y.values.clone(),
-            kernel,
-            vectors: x.select(Axis(0), &support),
-            coefficients: Array2::from_shape_vec((support.len(), classes - 1), kept)
-                .map_err(|error| Self::error(error.to_string()))?,
-            support,
-            n_support,
-            rho: solved.iter().map(|(solution, _)| solution.rho).collect(),
-            sigmoids: solved.iter().map(|(_, sigmoid)| *sigmoid).collect(),
-            n_iter: solved.iter().map(|(solution, _)| solution.iterations).collect(),
-            break_ties: self.break_ties,
-        })
-    }
-}
-
-impl Svc {
-    /// The numbers of the training rows that are support vectors, class by class.
-    pub fn support(&self) -> &[usize] {
-        &self.support
-    }
-
-    /// How many support vectors each class has.
-    pub fn n_support(&self) -> &[usize] {
-        &self.n_support
-    }
-
-    /// The support vectors, row by row.
-    pub fn support_vectors(&self) -> &Array2<f64> {
-        &self.vectors
-    }
-
-    /// The coefficients of the support vectors, `[classes - 1, vectors]`: a vector of class `k` has one
-    /// for each other class in their order. For two classes they add up to the score of the second; for
-    /// more, those of a pair add up to the score of its first.
-    pub fn dual_coef(&self) -> Array2<f64> {
-        self.coefficients.t().mapv(|value| self.side() * value)
-    }
-
-    /// What is added for each pair of classes.
-    pub fn intercept(&self) -> Vec<f64> {
-        self.rho.iter().map(|rho| -self.side() * rho).collect()
-    }
-
-    /// Steps that the solver took for each pair.
-    pub fn n_iter(&self) -> &[usize] {
-        &self.n_iter
-    }
-
-    /// Scores of two classes are those of the second, scores of pairs those of the first.
-    fn side(&self) -> f64 {
-        if self.classes.len() == 2 { -1.0 } else { 1.0 }
-    }
-
-    /// The score of each pair of classes (0, 1), (0, 2), .., above 0 for the first: `[rows, pairs]`, as
-    /// scikit-learn's `decision_function_shape="ovo"`. For two classes it is above 0 for the second.
+svm_params! {
+    /// Parameters of [`NuSvc`]: as [`SvcParams`], but the share of rows within the margin is given instead of
+    /// what they cost (Schölkopf, Smola, Williamson and Bartlett, 2000).
     ///
-    /// # Errors
-    /// As [`Model::input`].
-    pub fn pairwise_decision_function(&self, x: &dyn Features) -> Result<Array2<f64>> {
-        Ok(self.decisions(&self.input(x)?) * self.side())
+    /// ```
+    /// use kiln::classical::prelude::*;
+    /// use ndarray::array;
+    ///
+    /// let x = array![[-1.0, -1.0], [-2.0, -1.0], [1.0, 1.0], [2.0, 1.0]];
+    /// let model = NuSvc::params().nu(0.5).fit(&x, &[1, 1, 2, 2])?;
+    /// assert_eq!(model.predict(&array![[-0.8, -1.0]])?, array![1]);
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    NuSvcParams for NuSvc = "NuSVC" {
+        /// A bound above the share of rows within the margin and below that of support vectors; above 0,
+        /// at most 1, and no more than the smaller of two classes' numbers of rows allows.
+        nu: f64 = 0.5,
+        /// How much the rows of each class cost.
+        class_weight: ClassWeight = ClassWeight::None,
+        /// Whether to learn probabilities (Platt, 1999), by five more fits on parts of the data.
+        probability: bool = false,
+        /// Whether, of classes that win equally many pairs, the highest score decides instead of the
+        /// first.
+        break_ties: bool = false,
+        /// Divides the rows for the probabilities.
+        seed: u64 = 0_u64,
     }
-
-    /// The decision of each pair, above 0 for its first class.
-    fn decisions(&self, x: &Matrix<'_>) -> Array2<f64> {
-        let x = self.kernel.prepare(x.dense().view());
-        let vectors = self.kernel.prepare(self.vectors.view());
-        let mut start = 0;
-        let sums: Vec<Array2<f64>> = self
-            .n_support
-            .iter()
-            .map(|count| {
-                let range = start..start + count;
-                start = range.end;
-                let (vectors, weights) =
-                    (vectors.slice(s![range.clone(), ..]), self.coefficients.slice(s![range, ..]));
-                self.kernel.product(&x, vectors, weights)
-            })
-            .collect();
-        let mut decisions = Array2::zeros((x.nrows(), self.rho.len()));
-        for (((i, j), rho), mut column) in
-            pairs(self.classes.len()).zip(&self.rho).zip(decisions.columns_mut())
-        {
-            let both = sums[i].column(j - 1).into_iter().zip(sums[j].column(i));
-            column.iter_mut().zip(both).for_each(|(to, (first, second))| *to = first + second - rho);
-        }
-        decisions
+    check(params) {
+        share(Self::NAME, "nu", params.nu)
     }
+}
 
-    /// How many pairs each class wins, and less than half a win for by how much: `[rows, classes]`.
-    fn class_scores(&self, decisions: &Array2<f64>) -> Array2<f64> {
-        let mut scores = Array2::zeros((decisions.nrows(), self.classes.len()));
-        let mut wins = scores.clone();
-        for ((i, j), decisions) in pairs(self.classes.len()).zip(decisions.columns()) {
-            for (row, &decision) in decisions.iter().enumerate() {
-                scores[[row, i]] += decision;
-                scores[[row, j]] -= decision;
-                wins[[row, if decision < 0.0 { j } else { i }]] += 1.0;
+macro_rules! fit {
+    ($params:ident, $model:ident, $softness:expr) => {
+        impl FitClassifier for $params {
+            type Model = $model;
+
+            fn fit_checked(&self, data: &Training<'_, Classes>) -> Result<$model> {
+                let softness: fn(&Self) -> Softness = $softness;
+                let x = data.x.dense();
+                let settings = Settings {
+                    name: Self::NAME,
+                    softness: softness(self),
+                    kernel: self.kernel_function(x.view())?,
+                    effort: self.effort(),
+                    class_weight: &self.class_weight,
+                    probability: self.probability,
+                    break_ties: self.break_ties,
+                    seed: self.seed,
+                };
+                Ok($model { n_features: x.ncols(), machines: OneVsOne::fit(settings, data)? })
             }
         }
-        scores.mapv_inplace(|sum: f64| sum / (3.0 * (sum.abs() + 1.0)));
-        scores + wins
-    }
+    };
 }
 
-/// The first of the largest.
-fn most(values: impl DoubleEndedIterator<Item = f64> + ExactSizeIterator) -> usize {
-    values.enumerate().rev().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(place, _)| place)
-}
-
-impl Classifier for Svc {
-    fn classes(&self) -> &[i64] {
-        &self.classes
-    }
-
-    fn predict_codes(&self, x: &Matrix<'_>) -> Result<Vec<usize>> {
-        let decisions = self.decisions(x);
-        if self.break_ties && self.classes.len() > 2 {
-            let scores = self.class_scores(&decisions);
-            return Ok(scores.rows().into_iter().map(|row| most(row.iter().copied())).collect());
-        }
-        let vote = |decisions: ndarray::ArrayView1<'_, f64>| {
-            let mut votes = vec![0.0; self.classes.len()];
-            for ((i, j), &decision) in pairs(self.classes.len()).zip(decisions) {
-                votes[if decision > 0.0 { i } else { j }] += 1.0;
-            }
-            most(votes.into_iter())
-        };
-        Ok(decisions.rows().into_iter().map(vote).collect())
-    }
-
-    fn scores(&self, x: &Matrix<'_>) -> Result<Option<Array2<f64>>> {
-        let decisions = self.decisions(x);
-        Ok(Some(if self.classes.len() == 2 { -decisions } else { self.class_scores(&decisions) }))
-    }
-
-    fn probabilities(&self, x: &Matrix<'_>) -> Result<Option<Array2<f64>>> {
-        let Some(sigmoids) = &self.sigmoids else { return Ok(None) };
-        let mut pairs = self.decisions(x);
-        for (mut column, sigmoid) in pairs.columns_mut().into_iter().zip(sigmoids) {
-            column.mapv_inplace(|decision| sigmoid.probability(decision));
-        }
-        let classes = self.classes.len();
-        let rows = pairs.rows().into_iter().flat_map(|row| match classes {
-            2 => vec![row[0], 1.0 - row[0]],
-            _ => couple(classes, row),
-        });
-        let shape = (pairs.nrows(), classes);
-        let all = Array2::from_shape_vec(shape, rows.collect());
-        all.map(Some).map_err(|error| SvcParams::error(error.to_string()))
-    }
-}
-
-model!(Svc = "SVC");
+fit!(SvcParams, Svc, |params| Softness::Cost(params.c));
+fit!(NuSvcParams, NuSvc, |params| Softness::Share(params.nu));

@@ -68,6 +68,7 @@ impl FitRegressor for SvrParams {
             lower: none.clone().chain(limits.clone().map(|limit| -limit)).collect(),
             upper: limits.chain(none).collect(),
             start: vec![0.0; 2 * rows.len()],
+            second: Vec::new(),
         }
         .solve(Self::NAME, self.effort())?;
         Ok(Svr { n_features: x.ncols(), expansion: Expansion::new(kernel, x.view(), &rows, &solution) })
