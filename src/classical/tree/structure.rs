@@ -101,6 +101,11 @@ impl Tree {
         self.nodes.len()
     }
 
+    /// The bytes that predictions may look at.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.nodes.as_slice()) + size_of_val(self.values.as_slice())
+    }
+
     /// How many leaves there are.
     pub fn n_leaves(&self) -> usize {
         self.nodes.len().div_ceil(2)
@@ -234,35 +239,38 @@ impl Tree {
         }
     }
 
-    /// Calls `take` with each row's number and the value of its leaf. A few rows go down at a time, so
-    /// that one waits for memory while another moves.
+    /// Calls `take` with each row's number, in no certain order, and the value of its leaf. A few rows go down
+    /// at a time, so that one waits for memory while another moves; the next row follows where one is done.
     pub(crate) fn each_value(&self, rows: ArrayView2<'_, f64>, mut take: impl FnMut(usize, &[f64])) {
         const LANES: usize = 8;
-        let columns = rows.ncols();
+        let (count, columns) = rows.dim();
         let Some(flat) = rows.to_slice() else {
             rows.rows().into_iter().enumerate().for_each(|(index, row)| {
                 take(index, self.leaf_value(self.nodes[self.leaf(&row.to_vec())]));
             });
             return;
         };
-        for (block, rows) in flat.chunks(LANES * columns).enumerate() {
-            let count = rows.len() / columns;
-            let mut at = [0_u32; LANES];
-            loop {
-                let mut moved = false;
-                for (lane, at) in at[..count].iter_mut().enumerate() {
-                    let node = self.nodes[*at as usize];
-                    if node.feature != LEAF {
-                        *at = self.next(node, rows[lane * columns + node.feature as usize]);
-                        moved = true;
-                    }
+        // The row of each lane, and the node it is at.
+        let mut lanes: [(usize, u32); LANES] = std::array::from_fn(|lane| (lane, 0));
+        let (mut live, mut next) = (count.min(LANES), count.min(LANES));
+        while live > 0 {
+            let mut lane = 0;
+            while lane < live {
+                let (row, at) = lanes[lane];
+                let node = self.nodes[at as usize];
+                if node.feature != LEAF {
+                    lanes[lane].1 = self.next(node, flat[row * columns + node.feature as usize]);
+                    lane += 1;
+                    continue;
                 }
-                if !moved {
-                    break;
+                take(row, self.leaf_value(node));
+                if next < count {
+                    lanes[lane] = (next, 0);
+                    next += 1;
+                } else {
+                    live -= 1;
+                    lanes[lane] = lanes[live];
                 }
-            }
-            for (lane, &at) in at[..count].iter().enumerate() {
-                take(block * LANES + lane, self.leaf_value(self.nodes[at as usize]));
             }
         }
     }
