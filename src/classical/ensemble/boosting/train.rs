@@ -8,6 +8,7 @@ use crate::classical::tree::{Tree, add_values};
 use crate::{Error, Result};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 /// How many rows' gradients are computed at once.
 const CHUNK: usize = 4096;
@@ -65,7 +66,9 @@ fn rounds<const N: usize>(plan: &Plan<'_>, binned: &Binned, sample: Sample<'_>) 
     let mut losses: Vec<f64> = plan.stopping.iter().map(|_| loss(&raw, &held_raw)).collect();
     let mut gradients = vec![[0.0_f32; 2]; rows * outputs];
     let mut probabilities = vec![0.0; if outputs > 1 { raw.len() } else { 0 }];
-    let mut buffers: Vec<Buffers<N>> = (0..outputs).map(|_| Buffers::default()).collect();
+    // As many as trees are grown at once, which is fewer than there are outputs.
+    let spare: Mutex<Vec<Buffers<N>>> = Mutex::default();
+    let spares = || spare.lock().unwrap_or_else(PoisonError::into_inner);
     let mut trees = Vec::with_capacity(plan.max_iter * outputs);
     for round in 0..plan.max_iter {
         if outputs > 1 {
@@ -82,10 +85,13 @@ fn rounds<const N: usize>(plan: &Plan<'_>, binned: &Binned, sample: Sample<'_>) 
         if gradients.iter().flatten().any(|value| !value.is_finite()) {
             return Err(Error::op(plan.name, "gradients overflow; is y scaled too large, or learning_rate?"));
         }
-        let work = (gradients.par_chunks(rows), raw.par_chunks_mut(rows), buffers.par_iter_mut());
-        let grown = work.into_par_iter().enumerate().map(|(output, (gradients, raw, buffers))| {
+        let work = gradients.par_chunks(rows).zip(raw.par_chunks_mut(rows)).enumerate();
+        let grown = work.map(|(output, (gradients, raw))| {
             let mut rng = random::stream(plan.seed, round * outputs + output);
-            finish(plan, grow(binned, gradients, &plan.growth, buffers, &mut rng), sample, raw)
+            let mut buffers = spares().pop().unwrap_or_default();
+            let grown = grow(binned, gradients, &plan.growth, &mut buffers, &mut rng);
+            spares().push(buffers);
+            finish(plan, grown, sample, raw)
         });
         let grown: Vec<Tree> = grown.collect();
         // Later rounds would find as little to split.
