@@ -42,7 +42,7 @@ pub(super) struct Tree {
 fn extent(points: &Array2<f64>, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
     let first = points.row(rows[0]).to_vec();
     rows.iter().fold((first.clone(), first), |(mut low, mut high), &row| {
-        for ((low, high), &value) in low.iter_mut().zip(&mut high).zip(points.row(row)) {
+        for ((low, high), &value) in low.iter_mut().zip(&mut high).zip(slice(points.row(row))) {
             *low = if value < *low { value } else { *low };
             *high = if value > *high { value } else { *high };
         }
@@ -52,12 +52,10 @@ fn extent(points: &Array2<f64>, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
 
 /// The mean of some rows.
 fn centre(points: &Array2<f64>, rows: &[usize]) -> Vec<f64> {
-    let mut centre = vec![0.0; points.ncols()];
+    let (mut centre, share) = (vec![0.0; points.ncols()], 1.0 / rows.len() as f64);
     for &row in rows {
-        centre
-            .iter_mut()
-            .zip(points.row(row))
-            .for_each(|(centre, value)| *centre += value / rows.len() as f64);
+        // Shares are added, not the values, whose sum may overflow.
+        centre.iter_mut().zip(slice(points.row(row))).for_each(|(centre, value)| *centre += value * share);
     }
     centre
 }
