@@ -149,7 +149,8 @@ impl<L: Learner> Elimination<'_, L> {
             Ok(())
         };
         let kept = support(&self.ranking(&mut score)?);
-        score(&*self.learn(&kept)?, &kept)?;
+        let model = self.learn(&kept)?;
+        score(&model, &kept)?;
         Ok(scores)
     }
 }

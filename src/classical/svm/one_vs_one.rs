@@ -61,7 +61,7 @@ fn pairs(classes: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..classes).flat_map(move |first| (first + 1..classes).map(move |second| (first, second)))
 }
 
-/// Two classes to be told apart: row numbers, whether each is of the first class, and what it may cost.
+/// Two classes to be told apart: row numbers, whether each is of the first class, and its weight.
 struct Pair {
     rows: Vec<usize>,
     first: Vec<bool>,
