@@ -9,6 +9,10 @@
 // The other two of input, weight and output (or its gradient) are `first` and `second`.
 // import: gemm
 
+// Whether the first and second input hold halves, two in a word.
+const FIRST_HALF: bool = false;
+const SECOND_HALF: bool = false;
+
 const OF: u32 = 2u;
 // Constants, because dividing by a variable is slow.
 const KERNEL_Y: u32 = 3u;

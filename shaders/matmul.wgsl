@@ -1,6 +1,10 @@
 // Batched matrix product of operands of any strides.
 // import: gemm
 
+// Whether the first and second input hold halves, two in a word.
+const FIRST_HALF: bool = false;
+const SECOND_HALF: bool = false;
+
 struct Operand {
     offset: i32,
     row: i32,
