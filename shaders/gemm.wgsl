@@ -16,6 +16,7 @@ const THREADS_N: u32 = 16u;
 // Whether neighbouring invocations load along k: right where k is the contiguous dimension.
 const A_ALONG_K: bool = true;
 const B_ALONG_K: bool = false;
+
 const TILE_K: u32 = 16u;
 const THREADS: u32 = THREADS_M * THREADS_N;
 const VECTORS_M: u32 = THREADS_M * M4;

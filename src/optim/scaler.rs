@@ -21,9 +21,9 @@ const GROWTH_INTERVAL: u32 = 2000;
 /// let params = Params::new(&kiln::Engine::cpu(), 0);
 /// let weight = params.parameter("weight", [2, 2], Init::Ones)?;
 /// let x = Tensor::ones([1, 2], params.engine())?;
-/// let mut optimizer = Sgd::new(&params, SgdOptions { lr: 0.5, ..Default::default() })?;
+/// let mut optimizer = Sgd::new(&params, SgdOptions { lr: 2.0, ..Default::default() })?;
 /// let mut scaler = GradScaler::default();
-/// let loss = autocast(|| x.matmul(&weight.get())?.square()?.mean(.., false))?;
+/// let loss = autocast(|| x.matmul(&weight.get())?.square()?.mean(.., false)?.mul(0.25))?;
 /// let mut gradients = scaler.scale(&loss)?.backward()?;
 /// if scaler.unscale(&mut gradients, &params)? {
 ///     optimizer.step(gradients)?;
