@@ -49,16 +49,19 @@ fn gather(sizes: &Sizes, image: &[f32], columns: &mut [f32]) {
 
 /// What a tap sees of a plane from each position.
 fn see(sizes: &Sizes, tap: [usize; 2], plane: &[f32], column: &mut [f32]) {
-    let stride = sizes.stride[1];
     column.fill(0.0);
     rows(sizes, tap, |to, from, count| {
-        let to = &mut column[to..to + count];
-        if stride == 1 {
-            to.copy_from_slice(&plane[from..from + count]);
-        } else {
-            to.iter_mut().zip(plane[from..].iter().step_by(stride)).for_each(|(to, &x)| *to = x);
-        }
+        copy_every(sizes.stride[1], &plane[from..], &mut column[to..to + count]);
     });
+}
+
+/// Fills `to` with elements that are `stride` apart in `from`.
+pub(super) fn copy_every(stride: usize, from: &[f32], to: &mut [f32]) {
+    if stride == 1 {
+        to.copy_from_slice(&from[..to.len()]);
+    } else {
+        to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, &x)| *to = x);
+    }
 }
 
 /// The transpose of `gather`: adds every column's elements to the pixels they came from.

@@ -6,7 +6,7 @@
 //! run of numbers, and a vector of outputs stays in a register while all taps are summed.
 
 use super::Sizes;
-use super::cpu::{taps, with_scratch};
+use super::cpu::{copy_every, taps, with_scratch};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -75,15 +75,9 @@ impl Grid {
 
     /// Takes a plane of the image apart.
     fn split(&self, sizes: &Sizes, image: &[f32], planes: &mut [f32]) {
-        let stride = sizes.stride[1];
         planes.fill(0.0);
         self.pieces(sizes, |to, from, count| {
-            let to = &mut planes[to..to + count];
-            if stride == 1 {
-                to.copy_from_slice(&image[from..from + count]);
-            } else {
-                to.iter_mut().zip(image[from..].iter().step_by(stride)).for_each(|(to, &x)| *to = x);
-            }
+            copy_every(sizes.stride[1], &image[from..], &mut planes[to..to + count]);
         });
     }
 

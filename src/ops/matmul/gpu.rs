@@ -69,11 +69,14 @@ impl Gemm {
             constants.push((blocks, format!("{per_thread}u").into()));
             constants.push((threads, format!("{}u", tile[side] / 4 / per_thread).into()));
         }
-        for (name, input) in ["FIRST_HALF", "SECOND_HALF"].into_iter().zip(inputs) {
-            constants.push((name, (input.dtype == DType::F16).to_string().into()));
-        }
-        constants.push(("A_ALONG_K", self.along_k[0].to_string().into()));
-        constants.push(("B_ALONG_K", self.along_k[1].to_string().into()));
+        let half = |input: usize| inputs[input].dtype == DType::F16;
+        let flags = [
+            ("FIRST_HALF", half(0)),
+            ("SECOND_HALF", half(1)),
+            ("A_ALONG_K", self.along_k[0]),
+            ("B_ALONG_K", self.along_k[1]),
+        ];
+        constants.extend(flags.map(|(name, flag)| (name, if flag { "true" } else { "false" }.into())));
         let [tiles_m, tiles_n] = [self.m.div_ceil(tile[0]), self.n.div_ceil(tile[1])];
         let sizes = [self.m, self.n, self.k, self.batch, tiles_m, tiles_n, splits, run];
         let result = if splits > 1 { Binding::Scratch(0) } else { Binding::Output };
