@@ -1,4 +1,4 @@
-//! Where time goes: a row for each kernel, in the trace format of Chrome and Perfetto.
+//! Where time goes: a row for each operation, in Chrome's trace event format.
 
 use crate::device::{Device, DeviceKind};
 use crate::{Error, Op, Result, Spec};
@@ -55,15 +55,18 @@ impl Profile {
         let rate = |amount: f64| (amount / seconds / 1e9 * 1e3).round() / 1e3;
         let shapes: Vec<String> =
             inputs.iter().map(|spec| format!("{} {}", spec.dtype, spec.shape())).collect();
+        let gpu = device.kind() != DeviceKind::Cpu;
         let row = json!({
             "name": op.name(),
-            "cat": if device.kind() == DeviceKind::Cpu { "cpu" } else { "gpu" },
+            "cat": if gpu { "gpu" } else { "cpu" },
             "ph": "X",
             "ts": (started - self.start).as_secs_f64() * 1e6,
             "dur": seconds * 1e6,
             "pid": 1,
-            "tid": device.name(),
+            // The format wants numbers.
+            "tid": i32::from(gpu),
             "args": {
+                "device": device.name(),
                 "inputs": shapes,
                 "output": format!("{} {}", output.dtype, output.shape()),
                 "GFLOP/s": rate(op.flops(inputs, output) as f64),
