@@ -5,6 +5,7 @@
 //! them from the other two (the gradient with respect to the upstream is the convolution itself), so
 //! their gradients are the same three operations again, to any order.
 
+mod columns;
 mod cpu;
 mod depthwise;
 mod direct;

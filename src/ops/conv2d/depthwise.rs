@@ -6,7 +6,8 @@
 //! run of numbers, and a vector of outputs stays in a register while all taps are summed.
 
 use super::Sizes;
-use super::cpu::{copy_every, taps, with_scratch};
+use super::columns::{copy_every, taps};
+use super::cpu::with_scratch;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 

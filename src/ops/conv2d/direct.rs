@@ -1,11 +1,9 @@
-//! Convolution without columns: sums of products found through tables of addresses.
+//! The gradient of the weight without columns: sums of products found through tables of addresses.
 //!
-//! All three directions are `out[i, f] = sum over k of data[rows[i] + columns[k]] * matrix[k, f]`.
-//! Forward, `i` is a position, `k` a tap and the matrix the weight; for the weight's gradient `i` is a
-//! tap, `k` a position and the matrix the upstream gradient; for the input's, `i` is a pixel and `k` a
-//! tap of the kernel turned around. A tile of the output stays in registers while `k` runs, one
-//! element of the data is multiplied with a vector of `f` at a time, and nothing is gathered: the data
-//! is the tensor itself, or a copy with its padding.
+//! `out[i, f] += sum over k of data[rows[i] + columns[k]] * matrix[k, f]`: `i` is a tap, `k` a position and
+//! the matrix the upstream gradient. A tile of the output stays in registers while `k` runs, one element of
+//! the data is multiplied with a vector of `f` at a time, and nothing is gathered: the data is the tensor
+//! itself, or a copy with its padding.
 
 use super::Sizes;
 use super::cpu::with_scratch;
@@ -15,19 +13,19 @@ use rayon::prelude::*;
 
 /// Columns of a panel: the matrix and the output are stored as panels of this many columns.
 const PANEL: usize = 32;
-/// Rows of the output that are worked on before the next panel.
+/// Positions that are worth a look at the taps.
 const BLOCK: usize = 96;
 /// Parts of the work, whatever the number of threads, so that sums are always the same.
 const PARTS: usize = 8;
 /// Floats of data that a thread works on at a time: a part of its second-level cache.
 const GROUP: usize = 1 << 17;
 
-/// Whether there are enough filters (or channels, for the gradient of the input) to fill vectors.
+/// Whether there are enough filters to fill vectors.
 pub(super) fn applies(columns: usize) -> bool {
     columns >= PANEL / 2
 }
 
-/// `out[i, f] = sum over k of data[rows[i] + columns[k]] * matrix[k, f]`, or that added, for one panel.
+/// `out[i, f] += sum over k of data[rows[i] + columns[k]] * matrix[k, f]` for one panel.
 struct Panel<'a> {
     data: &'a [f32],
     rows: &'a [usize],
@@ -36,7 +34,6 @@ struct Panel<'a> {
     matrix: &'a [f32],
     /// `[rows, PANEL]`
     out: &'a mut [f32],
-    add: bool,
 }
 
 impl WithSimd for Panel<'_> {
@@ -114,8 +111,7 @@ impl Panel<'_> {
                 // SAFETY: the output has a row of `PANEL` elements for each of the table's.
                 unsafe {
                     let out = out.add(at * PANEL + vector * S::F32_LANES).cast::<S::f32s>();
-                    let before = if self.add { out.read_unaligned() } else { simd.splat_f32s(0.0) };
-                    out.write_unaligned(simd.add_f32s(before, *sum));
+                    out.write_unaligned(simd.add_f32s(out.read_unaligned(), *sum));
                 }
             }
         }
@@ -123,21 +119,19 @@ impl Panel<'_> {
 }
 
 /// Planes `[channels, height, width]` of images, with zeros around them.
-#[derive(Clone, Copy)]
 struct Padded {
     channels: usize,
     size: [usize; 2],
-    /// Before and after, along each axis.
-    padding: [[usize; 2]; 2],
+    padding: [usize; 2],
 }
 
 impl Padded {
     fn height(&self) -> usize {
-        self.size[0] + self.padding[0][0] + self.padding[0][1]
+        self.size[0] + 2 * self.padding[0]
     }
 
     fn width(&self) -> usize {
-        self.size[1] + self.padding[1][0] + self.padding[1][1]
+        self.size[1] + 2 * self.padding[1]
     }
 
     fn plane(&self) -> usize {
@@ -164,9 +158,9 @@ impl Padded {
             for (image, data) in data.chunks_exact_mut(self.image()).enumerate() {
                 let planes = tensor[image * apart..].chunks_exact(pixels);
                 for (plane, data) in planes.zip(data.chunks_exact_mut(self.plane())) {
-                    let lines = data.chunks_exact_mut(self.width()).skip(self.padding[0][0]);
+                    let lines = data.chunks_exact_mut(self.width()).skip(self.padding[0]);
                     for (line, data) in plane.chunks_exact(self.size[1]).zip(lines) {
-                        data[self.padding[1][0]..][..line.len()].copy_from_slice(line);
+                        data[self.padding[1]..][..line.len()].copy_from_slice(line);
                     }
                 }
             }
@@ -185,191 +179,11 @@ fn grids(planes: usize, plane: usize, counts: [usize; 2], steps: [usize; 2]) -> 
     (0..planes).flat_map(|at| grid(counts, steps).map(move |place| at * plane + place)).collect()
 }
 
-/// A matrix `[rows, columns]` as panels `[columns / PANEL, rows, PANEL]`, the last filled up with zeros,
-/// where `element` says where row and column are.
-fn pack(rows: usize, columns: usize, element: impl Fn(usize, usize) -> f32 + Sync) -> Vec<f32> {
-    let mut panels = vec![0.0; columns.div_ceil(PANEL) * rows * PANEL];
-    panels.par_chunks_mut(rows.max(1) * PANEL).enumerate().for_each(|(panel, packed)| {
-        let first = panel * PANEL;
-        for (row, packed) in packed.chunks_exact_mut(PANEL).enumerate() {
-            for (column, packed) in packed.iter_mut().enumerate().take(columns - first) {
-                *packed = element(row, first + column);
-            }
-        }
-    });
-    panels
-}
-
-/// A correlation that gives the planes of one group: forward, or one phase of the input's gradient.
-struct Correlation {
-    padded: Padded,
-    /// For each place of an output plane that is computed, where its window starts, for as many images
-    /// as are worked on at a time.
-    rows: Vec<usize>,
-    /// Those places.
-    places: Vec<usize>,
-    columns: Vec<usize>,
-    matrix: Vec<f32>,
-    /// Planes of the output, and elements of one.
-    planes: usize,
-    plane: usize,
-}
-
-impl Correlation {
-    /// Writes the places of each image's planes; `input` and `output` start at this group's first, and
-    /// the images lie so far apart.
-    fn run(
-        &self,
-        input: &[f32],
-        input_apart: usize,
-        output: &mut [f32],
-        skipped: usize,
-        output_apart: usize,
-    ) {
-        let at_once = self.rows.len() / self.places.len().max(1);
-        output.par_chunks_mut(at_once * output_apart).enumerate().for_each(|(group, output)| {
-            let images = output.len() / output_apart;
-            let input = &input[group * at_once * input_apart..];
-            let output = &mut output[skipped..];
-            self.padded.with(input, images, input_apart, |data| {
-                if images == 1 {
-                    let planes = output[..self.planes * self.plane].par_chunks_mut(PANEL * self.plane);
-                    return planes.enumerate().for_each(|(panel, output)| self.panel(data, panel, output, 0));
-                }
-                for panel in 0..self.planes.div_ceil(PANEL) {
-                    let output = &mut output[panel * PANEL * self.plane..];
-                    self.panel(data, panel, output, output_apart);
-                }
-            });
-        });
-    }
-
-    fn panel(&self, data: &[f32], panel: usize, output: &mut [f32], apart: usize) {
-        let arch = Arch::new();
-        let positions = self.places.len();
-        let rows = if apart == 0 { &self.rows[..positions] } else { &self.rows[..] };
-        let rows = &rows[..(data.len() / self.padded.image() * positions).min(rows.len())];
-        let kept = PANEL.min(self.planes - panel * PANEL);
-        let matrix = &self.matrix[panel * self.columns.len() * PANEL..][..self.columns.len() * PANEL];
-        let mut out = [0.0; BLOCK * PANEL];
-        for (block, rows) in rows.chunks(BLOCK).enumerate() {
-            let columns = &self.columns;
-            arch.dispatch(Panel { data, rows, columns, matrix, out: &mut out, add: false });
-            let (mut row, mut place) = (0, block * BLOCK);
-            while row < rows.len() {
-                let (image, first) = (place / positions, place % positions);
-                let count = (positions - first).min(rows.len() - row);
-                let (places, output) = (&self.places[first..first + count], &mut output[image * apart..]);
-                transpose(&out[row * PANEL..], PANEL, count, kept, |plane, first, values| {
-                    let output = &mut output[plane * self.plane..][..self.plane];
-                    for (&place, &value) in places[first..].iter().zip(values) {
-                        output[place] = value;
-                    }
-                });
-                (row, place) = (row + count, place + count);
-            }
-        }
-    }
-}
-
-/// The outputs of one group.
-pub(super) fn forward(s: &Sizes, group: usize, input: &[f32], weight: &[f32], output: &mut [f32]) {
-    let (taps, positions) = (s.taps(), s.positions());
-    let padded =
-        Padded { channels: s.channels, size: s.image, padding: s.padding.map(|padding| [padding; 2]) };
-    let (width, image) = (padded.width(), s.groups * s.channels * s.pixels());
-    let correlation = Correlation {
-        padded,
-        rows: grids(
-            padded.group(positions, s.batch),
-            padded.image(),
-            s.output,
-            [s.stride[0] * width, s.stride[1]],
-        ),
-        places: (0..positions).collect(),
-        columns: grids(s.channels, padded.plane(), s.kernel, [s.dilation[0] * width, s.dilation[1]]),
-        matrix: pack(taps, s.filters, |tap, filter| weight[filter * taps + tap]),
-        planes: s.filters,
-        plane: positions,
-    };
-    let skipped = group * s.filters * positions;
-    correlation.run(
-        &input[group * s.channels * s.pixels()..],
-        image,
-        output,
-        skipped,
-        s.groups * s.filters * positions,
-    );
-}
-
-/// What of an axis belongs to the pixels `first`, `first + stride` and so on.
-struct Phase {
-    first: usize,
-    /// How many pixels.
-    count: usize,
-    /// Taps of the kernel that meet them, each with the place of the output that the first pixel saw
-    /// through it, behind the padding.
-    taps: Vec<(usize, usize)>,
-}
-
-/// The phases of one axis, and the zeros needed before and after the upstream gradient.
-fn phases(s: &Sizes, axis: usize) -> (Vec<Phase>, [usize; 2]) {
-    let (stride, dilation, padding, kernel) =
-        (s.stride[axis], s.dilation[axis], s.padding[axis], s.kernel[axis]);
-    let before = ((kernel - 1) * dilation).saturating_sub(padding).div_ceil(stride);
-    let after = ((s.image[axis] - 1 + padding) / stride + 1).saturating_sub(s.output[axis]);
-    let phases = (0..stride.min(s.image[axis])).map(|first| {
-        let meets = |tap: &usize| (first + padding + before * stride - tap * dilation).is_multiple_of(stride);
-        let place = |tap: usize| (tap, (first + padding + before * stride - tap * dilation) / stride);
-        let taps = (0..kernel).filter(meets).map(place).collect();
-        Phase { first, count: (s.image[axis] - first).div_ceil(stride), taps }
-    });
-    (phases.collect(), [before, after])
-}
-
-/// The gradient of one group's input.
-pub(super) fn input_gradient(s: &Sizes, group: usize, weight: &[f32], upstream: &[f32], output: &mut [f32]) {
-    let ([(rows, above), (columns, beside)], kernel) =
-        ([phases(s, 0), phases(s, 1)], s.kernel[0] * s.kernel[1]);
-    let padded = Padded { channels: s.filters, size: s.output, padding: [above, beside] };
-    let (width, plane) = (padded.width(), padded.plane());
-    let upstream = &upstream[group * s.filters * s.positions()..];
-    for (y, x) in rows.iter().flat_map(|y| columns.iter().map(move |x| (y, x))) {
-        let taps: Vec<(usize, usize)> = (0..s.filters)
-            .flat_map(|filter| y.taps.iter().map(move |tap| (filter, tap)))
-            .flat_map(|(filter, &(ky, row))| {
-                x.taps.iter().map(move |&(kx, column)| {
-                    (
-                        filter * s.channels * kernel + ky * s.kernel[1] + kx,
-                        filter * plane + row * width + column,
-                    )
-                })
-            })
-            .collect();
-        let counts = [y.count, x.count];
-        let first = y.first * s.image[1] + x.first;
-        let correlation = Correlation {
-            padded,
-            rows: grids(padded.group(y.count * x.count, s.batch), padded.image(), counts, [width, 1]),
-            places: grid(counts, [s.stride[0] * s.image[1], s.stride[1]])
-                .map(|place| first + place)
-                .collect(),
-            columns: taps.iter().map(|&(_, address)| address).collect(),
-            matrix: pack(taps.len(), s.channels, |tap, channel| weight[taps[tap].0 + channel * kernel]),
-            planes: s.channels,
-            plane: s.pixels(),
-        };
-        let (skipped, apart) = (group * s.channels * s.pixels(), s.groups * s.channels * s.pixels());
-        correlation.run(upstream, s.groups * s.filters * s.positions(), output, skipped, apart);
-    }
-}
-
 /// The gradient of one group's weight: `output[filter, tap] += sum of upstream * input`.
 pub(super) fn weight_gradient(s: &Sizes, group: usize, input: &[f32], upstream: &[f32], output: &mut [f32]) {
     let arch = Arch::new();
     let (filters, taps, positions) = (s.filters, s.taps(), s.positions());
-    let padding = s.padding.map(|padding| [padding, padding]);
-    let padded = Padded { channels: s.channels, size: s.image, padding };
+    let padded = Padded { channels: s.channels, size: s.image, padding: s.padding };
     let width = padded.width();
     let rows = grids(s.channels, padded.plane(), s.kernel, [s.dilation[0] * width, s.dilation[1]]);
     let at_once = padded.group(positions, s.batch);
@@ -397,7 +211,7 @@ pub(super) fn weight_gradient(s: &Sizes, group: usize, input: &[f32], upstream: 
                             .chunks_exact(columns.len() * PANEL)
                             .zip(sums.chunks_exact_mut(taps * PANEL))
                         {
-                            arch.dispatch(Panel { data, rows: &rows, columns, matrix, out, add: true });
+                            arch.dispatch(Panel { data, rows: &rows, columns, matrix, out });
                         }
                     });
                 });

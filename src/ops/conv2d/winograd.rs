@@ -15,6 +15,7 @@ mod tiles;
 
 use super::Sizes;
 use super::cpu::{multiply, with_scratch};
+use crate::gemm::Parallelism;
 use pulp::Arch;
 use rayon::prelude::*;
 use tiles::{Back, Forth, Kernels, Planes, Shared, TransformWeight, apart};
@@ -83,7 +84,14 @@ fn correlate(batch: usize, from: Planes, to: Planes, input: &[f32], kernels: Ker
                 for at in 0..POINTS {
                     let (tiles, weight) = (&tiles[at * from.point(rows)..], &weight[at * point..]);
                     let products = &mut products[at * to.point(rows)..];
-                    multiply(sizes, products, false, (tiles, inputs, 1), (weight, outputs, 1));
+                    multiply(
+                        sizes,
+                        (products, outputs),
+                        false,
+                        (tiles, inputs, 1),
+                        (weight, outputs, 1),
+                        Parallelism::None,
+                    );
                 }
                 arch.dispatch(Back { planes: &to, first, rows, transformed: products, tensor: &output });
             });
