@@ -99,6 +99,13 @@ impl Row {
     }
 }
 
+impl PartialEq for Row {
+    /// Whether they are the same row of the table.
+    fn eq(&self, other: &Row) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
@@ -116,7 +123,7 @@ macro_rules! each {
                 std::slice::from_raw_parts(args[position.next().unwrap_or(0)].cast::<$type>(), n)
             };)+
             let out = unsafe { std::slice::from_raw_parts_mut(out.cast::<$out>(), n) };
-            pulp::Arch::new().dispatch(|| {
+            crate::vectors::vectorised(#[inline(always)] || {
                 for (i, out) in out.iter_mut().enumerate() {
                     $(let $arg = $arg[i];)+
                     *out = $body;
@@ -169,7 +176,7 @@ pub enum Arg {
 }
 
 /// One row applied to registers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// What to compute.
     pub row: &'static Row,
@@ -210,20 +217,6 @@ impl Program {
             Arg::Scalar(i) => self.scalars[i].dtype,
             Arg::Step(i) => self.steps[i].to,
         }
-    }
-
-    /// Appends `other`'s steps, its input `i` being input `inputs[i]` of this program; returns
-    /// where its result is.
-    pub fn append(&mut self, other: &Program, inputs: &[usize]) -> Arg {
-        let (scalars, steps) = (self.scalars.len(), self.steps.len());
-        let moved = |arg: Arg| match arg {
-            Arg::Input(i) => Arg::Input(inputs[i]),
-            Arg::Scalar(i) => Arg::Scalar(i + scalars),
-            Arg::Step(i) => Arg::Step(i + steps),
-        };
-        self.scalars.extend(&other.scalars);
-        self.steps.extend(other.steps.iter().map(|step| Step { args: step.args.map(moved), ..*step }));
-        moved(other.result())
     }
 
     /// A register for each step such that a register is free again after its last use, and how many

@@ -26,6 +26,7 @@ pub mod proof;
 mod tensor;
 #[cfg(feature = "train")]
 pub mod train;
+mod vectors;
 
 pub use dtype::{DType, Element};
 pub use engine::Engine;

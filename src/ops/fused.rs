@@ -370,8 +370,10 @@ impl<'a> Blocks<'a> {
                         rest /= dims[axis];
                     }
                     let run = (dims[inner] - column).min(block.len() - done);
-                    for (i, word) in block[done..done + run].iter_mut().enumerate() {
-                        *word = read(at + i as isize * strides[inner]);
+                    let words = &mut block[done..done + run];
+                    match strides[inner] {
+                        0 => words.fill(read(at)),
+                        step => (0..).zip(words).for_each(|(i, word)| *word = read(at + i * step)),
                     }
                     done += run;
                 }

@@ -2,6 +2,7 @@
 //! place alone, so results do not depend on threads, devices or the order of execution.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::vectors::vectorised;
 use crate::{DType, Engine, Error, IntoShape, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
 use std::iter::zip;
@@ -74,19 +75,24 @@ impl Random {
     /// Fills `out`, each four elements with `convert` of a block's words.
     fn fill<T: crate::Word>(&self, out: &mut [T], convert: impl Fn([u32; 4]) -> [T; 4] + Sync) {
         out.par_chunks_mut(SHARE).enumerate().for_each(|(share, out)| {
-            pulp::Arch::new().dispatch(|| {
-                for (group, out) in out.chunks_mut(4 * LANES).enumerate() {
-                    let first = (share * (SHARE / 4) + group * LANES) as u32;
-                    let counters = std::array::from_fn(|i| first + i as u32);
-                    let words =
-                        philox([counters, [0; LANES], [0; LANES], [self.kind.stream(); LANES]], self.key());
-                    let mut values = [[T::zeroed(); 4]; LANES];
-                    for (i, values) in values.iter_mut().enumerate() {
-                        *values = convert([words[0][i], words[1][i], words[2][i], words[3][i]]);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (group, out) in out.chunks_mut(4 * LANES).enumerate() {
+                        let first = (share * (SHARE / 4) + group * LANES) as u32;
+                        let counters = std::array::from_fn(|i| first + i as u32);
+                        let words = philox(
+                            [counters, [0; LANES], [0; LANES], [self.kind.stream(); LANES]],
+                            self.key(),
+                        );
+                        let mut values = [[T::zeroed(); 4]; LANES];
+                        for (i, values) in values.iter_mut().enumerate() {
+                            *values = convert([words[0][i], words[1][i], words[2][i], words[3][i]]);
+                        }
+                        out.copy_from_slice(&values.as_flattened()[..out.len()]);
                     }
-                    out.copy_from_slice(&values.as_flattened()[..out.len()]);
-                }
-            });
+                },
+            );
         });
     }
 }

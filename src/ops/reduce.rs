@@ -2,6 +2,7 @@
 //! other.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::vectors::vectorised;
 use crate::{DType, Error, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View, Word};
 use rayon::prelude::*;
 use std::sync::LazyLock;
@@ -267,11 +268,16 @@ fn fold<T: Word>(
             out.par_chunks_mut(width).enumerate().for_each(|(piece, out)| {
                 out.fill(first);
                 let start = piece * width;
-                pulp::Arch::new().dispatch(|| {
-                    for row in rows.chunks_exact(inner) {
-                        out.iter_mut().zip(&row[start..]).for_each(|(out, &value)| *out = join(*out, value));
-                    }
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for row in rows.chunks_exact(inner) {
+                            out.iter_mut()
+                                .zip(&row[start..])
+                                .for_each(|(out, &value)| *out = join(*out, value));
+                        }
+                    },
+                );
             });
         }
         return;
@@ -289,33 +295,39 @@ fn run<T: Word>(input: &[T], output: &mut [T], first: T, join: impl Fn(T, T) -> 
         *out = lanes(input, first, join);
         return;
     }
-    pulp::Arch::new().dispatch(|| {
-        output.fill(first);
-        for row in input.chunks_exact(output.len()) {
-            output.iter_mut().zip(row).for_each(|(out, &value)| *out = join(*out, value));
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            output.fill(first);
+            for row in input.chunks_exact(output.len()) {
+                output.iter_mut().zip(row).for_each(|(out, &value)| *out = join(*out, value));
+            }
+        },
+    );
 }
 
 /// A run folded in 32 lanes: vectors, and for a sum a rounding error that grows with a 32nd of the
 /// length.
 fn lanes<T: Word>(values: &[T], first: T, join: impl Fn(T, T) -> T + Copy) -> T {
-    pulp::Arch::new().dispatch(|| {
-        let mut lanes = [first; 32];
-        let chunks = values.chunks_exact(32);
-        let rest = chunks.remainder().iter().fold(first, |sum, &value| join(sum, value));
-        for chunk in chunks {
-            for (lane, &value) in lanes.iter_mut().zip(chunk) {
-                *lane = join(*lane, value);
+    vectorised(
+        #[inline(always)]
+        || {
+            let mut lanes = [first; 32];
+            let chunks = values.chunks_exact(32);
+            let rest = chunks.remainder().iter().fold(first, |sum, &value| join(sum, value));
+            for chunk in chunks {
+                for (lane, &value) in lanes.iter_mut().zip(chunk) {
+                    *lane = join(*lane, value);
+                }
             }
-        }
-        for half in [16, 8, 4, 2, 1] {
-            for i in 0..half {
-                lanes[i] = join(lanes[i], lanes[i + half]);
+            for half in [16, 8, 4, 2, 1] {
+                for i in 0..half {
+                    lanes[i] = join(lanes[i], lanes[i + half]);
+                }
             }
-        }
-        join(lanes[0], rest)
-    })
+            join(lanes[0], rest)
+        },
+    )
 }
 
 /// The sum of a row.

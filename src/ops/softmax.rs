@@ -1,8 +1,10 @@
 //! Softmax and its logarithm.
 
+use super::math::exp;
 use super::reduce::{greatest, lanes_of_row, sum};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
+use crate::vectors::vectorised;
 use crate::{DType, Error, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
 
@@ -41,7 +43,14 @@ impl Op for Softmax {
         rows.zip(inputs[0].slice::<f32>().par_chunks(length)).for_each(|(out, row)| {
             // Less the greatest, so that no exponential overflows.
             let top = greatest(row);
-            out.iter_mut().zip(row).for_each(|(out, value)| *out = (value - top).exp());
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (out, value) in out.iter_mut().zip(row) {
+                        *out = exp(value - top);
+                    }
+                },
+            );
             let total = sum(out);
             if self.log {
                 let shift = total.ln();

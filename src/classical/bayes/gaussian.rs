@@ -7,6 +7,7 @@ use crate::classical::estimator::{Classifier, FitClassifier, Parameters};
 use crate::classical::linear::function::{argmax, overflow, softmax};
 use crate::classical::linear::rows::{Row, Rows, add_scaled};
 use crate::classical::params::{model, params};
+use crate::vectors::vectorised;
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -50,11 +51,14 @@ params! {
 
 /// Adds the weighted squared distance of a row from `mean` to `to`, feature by feature.
 fn add_squares(to: &mut [f64], weight: f64, row: &[f64], mean: &[f64]) {
-    pulp::Arch::new().dispatch(|| {
-        for ((to, value), mean) in to.iter_mut().zip(row).zip(mean) {
-            *to += weight * (value - mean) * (value - mean);
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for ((to, value), mean) in to.iter_mut().zip(row).zip(mean) {
+                *to += weight * (value - mean) * (value - mean);
+            }
+        },
+    );
 }
 
 /// Weighted means and variances of each feature in each group of rows, `[groups, features]`.
@@ -179,18 +183,22 @@ impl GaussianNB {
 /// The sum of the squared differences times `scale`, in lanes of a fixed number.
 fn distance(row: &[f64], mean: &[f64], scale: &[f64]) -> f64 {
     const LANES: usize = 8;
-    pulp::Arch::new().dispatch(|| {
-        let mut sums = [0.0; LANES];
-        let whole = row.len() / LANES * LANES;
-        for at in (0..whole).step_by(LANES) {
-            let (row, mean, scale) = (&row[at..at + LANES], &mean[at..at + LANES], &scale[at..at + LANES]);
-            for lane in 0..LANES {
-                sums[lane] += (row[lane] - mean[lane]) * (row[lane] - mean[lane]) * scale[lane];
+    vectorised(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0; LANES];
+            let whole = row.len() / LANES * LANES;
+            for at in (0..whole).step_by(LANES) {
+                let (row, mean, scale) =
+                    (&row[at..at + LANES], &mean[at..at + LANES], &scale[at..at + LANES]);
+                for lane in 0..LANES {
+                    sums[lane] += (row[lane] - mean[lane]) * (row[lane] - mean[lane]) * scale[lane];
+                }
             }
-        }
-        let rest = (whole..row.len()).map(|at| (row[at] - mean[at]) * (row[at] - mean[at]) * scale[at]);
-        sums.iter().sum::<f64>() + rest.sum::<f64>()
-    })
+            let rest = (whole..row.len()).map(|at| (row[at] - mean[at]) * (row[at] - mean[at]) * scale[at]);
+            sums.iter().sum::<f64>() + rest.sum::<f64>()
+        },
+    )
 }
 
 impl Classifier for GaussianNB {

@@ -1,6 +1,7 @@
 //! Rows of dense and sparse matrices, and the inner loops over them.
 
 use crate::classical::data::Matrix;
+use crate::vectors::vectorised;
 use crate::{Error, Result};
 use sprs::CsMatView;
 
@@ -9,26 +10,32 @@ const LANES: usize = 16;
 
 /// The sum of the products of two slices of one length.
 pub(in crate::classical) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    pulp::Arch::new().dispatch(|| {
-        let mut sums = [0.0; LANES];
-        let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-        let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
-        for (a, b) in a.zip(b) {
-            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-                *sum += a * b;
+    vectorised(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0; LANES];
+            let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+            let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+            for (a, b) in a.zip(b) {
+                for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                    *sum += a * b;
+                }
             }
-        }
-        sums.iter().sum::<f64>() + rest
-    })
+            sums.iter().sum::<f64>() + rest
+        },
+    )
 }
 
 /// `to += scale * from`, element by element.
 pub(in crate::classical) fn add_scaled(to: &mut [f64], scale: f64, from: &[f64]) {
-    pulp::Arch::new().dispatch(|| {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to += scale * from;
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to += scale * from;
+            }
+        },
+    );
 }
 
 /// One sample.

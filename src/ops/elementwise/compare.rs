@@ -1,7 +1,7 @@
 //! Comparisons, logic, selection and casts.
 
 use super::{binary_methods, no_gradient, record, unary_methods};
-use crate::expr::{Row, Rule, each};
+use crate::expr::{Loop, Row, Rule, each};
 use crate::{DType, Operand, Result, Tensor};
 
 pub(super) const ROWS: &[&Row] = &[
@@ -92,13 +92,19 @@ static NOT: Row = Row {
     gradient: no_gradient,
 };
 
+/// Words of any type, by a mask: an `if` becomes a branch around the loads, and the loop no vectors.
+const CHOOSE: Option<Loop> = each!(|a: u32, b: u32, c: u32| -> u32 {
+    let mask = u32::from(a == 0).wrapping_sub(1);
+    b & mask | c & !mask
+});
+
 static WHERE: Row = Row {
     name: "where",
     rule: Rule::Select,
     wgsl: "select(c, b, a)",
-    float: each!(|a: u32, b: f32, c: f32| -> f32 { if a != 0 { b } else { c } }),
-    int: each!(|a: u32, b: i32, c: i32| -> i32 { if a != 0 { b } else { c } }),
-    bool: each!(|a: u32, b: u32, c: u32| -> u32 { if a != 0 { b } else { c } }),
+    float: CHOOSE,
+    int: CHOOSE,
+    bool: CHOOSE,
     gradient: |x, _, g| Ok(vec![None, Some(x[0].where_(g, 0.0)?), Some(x[0].where_(0.0, g)?)]),
 };
 

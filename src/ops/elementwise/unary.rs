@@ -2,6 +2,7 @@
 
 use super::{no_gradient, unary_methods};
 use crate::expr::{Row, Rule, each};
+use crate::ops::math;
 use crate::{Operand, Result, Tensor};
 
 pub(super) const ROWS: &[&Row] = &[
@@ -146,7 +147,7 @@ static SIGN: Row = Row {
     gradient: no_gradient,
 };
 
-float!(EXP, "exp", "exp_f32(a)", |a| a.exp(), |_, y, g| Ok(vec![Some(g.mul(y)?)]));
+float!(EXP, "exp", "exp_f32(a)", |a| math::exp(a), |_, y, g| Ok(vec![Some(g.mul(y)?)]));
 float!(EXPM1, "expm1", "expm1_f32(a)", |a| a.exp_m1(), |_, y, g| Ok(vec![Some(g.mul(&y.add(1.0)?)?)]));
 float!(LOG, "log", "log_f32(a)", |a| a.ln(), |x, _, g| Ok(vec![Some(g.div(&x[0])?)]));
 float!(LOG1P, "log1p", "log1p_f32(a)", |a| a.ln_1p(), |x, _, g| Ok(vec![Some(g.div(&x[0].add(1.0)?)?)]));
@@ -162,47 +163,16 @@ float!(TAN, "tan", "tan_f32(a)", |a| a.tan(), |_, y, g| Ok(vec![Some(g.mul(&y.sq
 float!(ATAN, "atan", "atan_f32(a)", |a| a.atan(), |x, _, g| {
     Ok(vec![Some(g.div(&x[0].square()?.add(1.0)?)?)])
 });
-float!(TANH, "tanh", "tanh_f32(a)", |a| a.tanh(), |_, y, g| { Ok(vec![Some(g.sub(&g.mul(&y.mul(y)?)?)?)]) });
-float!(ERF, "erf", "erf_f32(a)", |a| erf(a), |x, _, g| {
+float!(TANH, "tanh", "tanh_f32(a)", |a| math::tanh(a), |_, y, g| {
+    Ok(vec![Some(g.sub(&g.mul(&y.mul(y)?)?)?)])
+});
+float!(ERF, "erf", "erf_f32(a)", |a| math::erf(a), |x, _, g| {
     Ok(vec![Some(g.mul(&x[0].square()?.neg()?.exp()?.mul(std::f64::consts::FRAC_2_SQRT_PI)?)?)])
 });
 float!(FLOOR, "floor", "floor(a)", |a| a.floor(), no_gradient);
 float!(CEIL, "ceil", "ceil(a)", |a| a.ceil(), no_gradient);
 float!(ROUND, "round", "round(a)", |a| a.round_ties_even(), no_gradient);
 float!(TRUNC, "trunc", "trunc(a)", |a| a.trunc(), no_gradient);
-
-/// W. J. Cody's split, with the tail by Numerical Recipes' erfcc (1.2e-7 everywhere).
-fn erf(a: f32) -> f32 {
-    let (a, z) = (f64::from(a), f64::from(a).abs());
-    if z < 0.5 {
-        let s = a * a;
-        let series = [
-            std::f64::consts::FRAC_2_SQRT_PI,
-            -0.376_126_389_031_837_5,
-            0.112_837_916_709_551_26,
-            -0.026_866_170_645_131_25,
-            0.005_223_977_625_442_187,
-            -0.000_854_832_702_345_085_2,
-            0.000_120_553_329_817_896_6,
-        ];
-        return (a * series.iter().rev().fold(0.0, |sum, c| sum * s + c)) as f32;
-    }
-    let t = 1.0 / (1.0 + 0.5 * z);
-    let tail = [
-        -1.265_512_23,
-        1.000_023_68,
-        0.374_091_96,
-        0.096_784_18,
-        -0.186_288_06,
-        0.278_868_07,
-        -1.135_203_98,
-        1.488_515_87,
-        -0.822_152_23,
-        0.170_872_77,
-    ];
-    let r = 1.0 - t * (-z * z + tail.iter().rev().fold(0.0, |sum, c| sum * t + c)).exp();
-    (if a.is_nan() { a } else { r.copysign(a) }) as f32
-}
 
 macro_rules! test {
     ($row:ident, $name:literal, $wgsl:literal, |$a:ident| $test:expr) => {

@@ -3,6 +3,7 @@
 
 use super::{LIMIT, Pool2dOptions, SHARE, check_images, resized};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::vectors::vectorised;
 use crate::{Error, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
 use std::iter::zip;
@@ -164,7 +165,10 @@ impl Op for AveragePool {
 }
 
 fn add(sums: &mut [f32], values: &[f32]) {
-    pulp::Arch::new().dispatch(|| zip(sums, values).for_each(|(sum, value)| *sum += value));
+    vectorised(
+        #[inline(always)]
+        || zip(sums, values).for_each(|(sum, value)| *sum += value),
+    );
 }
 
 impl Tensor {

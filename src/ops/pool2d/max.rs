@@ -5,6 +5,7 @@
 
 use super::{Pool2dOptions, SHARE, check_images, resized};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::vectors::vectorised;
 use crate::{DType, Error, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
 use std::iter::zip;
@@ -167,14 +168,17 @@ impl Plane {
                 rows.fill(first as u32);
             }
             for h in inside {
-                pulp::Arch::new().dispatch(|| {
-                    let best = zip(&mut values, &mut rows);
-                    for ((best, row), &value) in zip(best, &x[h * width..][..width]) {
-                        let displaced = displaces(value, *best);
-                        *best = if displaced { value } else { *best };
-                        *row = if displaced { h as u32 } else { *row };
-                    }
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let best = zip(&mut values, &mut rows);
+                        for ((best, row), &value) in zip(best, &x[h * width..][..width]) {
+                            let displaced = displaces(value, *best);
+                            *best = if displaced { value } else { *best };
+                            *row = if displaced { h as u32 } else { *row };
+                        }
+                    },
+                );
             }
             for (ow, columns) in columns.iter().enumerate() {
                 let earlier = |w: usize, best: usize| {
@@ -203,16 +207,19 @@ impl Plane {
     /// The usual case: 2x2 windows side by side.
     fn forward_halves(&self, x: &[f32], out: &mut [f32]) {
         let (width, half) = (self.input[1], self.output[1]);
-        pulp::Arch::new().dispatch(|| {
-            for (rows, out) in zip(x.chunks_exact(2 * width), out.chunks_exact_mut(half)) {
-                let (top, bottom) = rows.split_at(width);
-                for ((a, b), out) in zip(zip(top.as_chunks::<2>().0, bottom.as_chunks::<2>().0), out) {
-                    let a = if displaces(a[1], a[0]) { a[1] } else { a[0] };
-                    let b = if displaces(b[1], b[0]) { b[1] } else { b[0] };
-                    *out = if displaces(b, a) { b } else { a };
+        vectorised(
+            #[inline(always)]
+            || {
+                for (rows, out) in zip(x.chunks_exact(2 * width), out.chunks_exact_mut(half)) {
+                    let (top, bottom) = rows.split_at(width);
+                    for ((a, b), out) in zip(zip(top.as_chunks::<2>().0, bottom.as_chunks::<2>().0), out) {
+                        let a = if displaces(a[1], a[0]) { a[1] } else { a[0] };
+                        let b = if displaces(b[1], b[0]) { b[1] } else { b[0] };
+                        *out = if displaces(b, a) { b } else { a };
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     fn spread_halves(&self, x: &[f32], upstream: &[f32], out: &mut [f32]) {
@@ -221,26 +228,29 @@ impl Plane {
         out[2 * self.output[0] * width..].fill(0.0);
         // Where in its window the greatest element of each is.
         let mut places = vec![0u32; half];
-        pulp::Arch::new().dispatch(|| {
-            let rows = zip(x.chunks_exact(2 * width), out.chunks_exact_mut(2 * width));
-            for ((x, out), upstream) in zip(rows, upstream.chunks_exact(half)) {
-                let (top, bottom) = x.split_at(width);
-                let pairs = zip(top.as_chunks::<2>().0, bottom.as_chunks::<2>().0);
-                for (place, (a, b)) in zip(&mut places, pairs) {
-                    let (right_a, right_b) = (displaces(a[1], a[0]), displaces(b[1], b[0]));
-                    let best_a = if right_a { a[1] } else { a[0] };
-                    let best_b = if right_b { b[1] } else { b[0] };
-                    let below = displaces(best_b, best_a);
-                    *place = if below { 2 + u32::from(right_b) } else { u32::from(right_a) };
-                }
-                for (out, first) in zip(out.chunks_exact_mut(width), [0, 2]) {
-                    out[2 * half..].fill(0.0);
-                    for (out, (&g, &place)) in zip(out.as_chunks_mut().0, zip(upstream, &places)) {
-                        *out = [given(g, place == first), given(g, place == first + 1)];
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = zip(x.chunks_exact(2 * width), out.chunks_exact_mut(2 * width));
+                for ((x, out), upstream) in zip(rows, upstream.chunks_exact(half)) {
+                    let (top, bottom) = x.split_at(width);
+                    let pairs = zip(top.as_chunks::<2>().0, bottom.as_chunks::<2>().0);
+                    for (place, (a, b)) in zip(&mut places, pairs) {
+                        let (right_a, right_b) = (displaces(a[1], a[0]), displaces(b[1], b[0]));
+                        let best_a = if right_a { a[1] } else { a[0] };
+                        let best_b = if right_b { b[1] } else { b[0] };
+                        let below = displaces(best_b, best_a);
+                        *place = if below { 2 + u32::from(right_b) } else { u32::from(right_a) };
+                    }
+                    for (out, first) in zip(out.chunks_exact_mut(width), [0, 2]) {
+                        out[2 * half..].fill(0.0);
+                        for (out, (&g, &place)) in zip(out.as_chunks_mut().0, zip(upstream, &places)) {
+                            *out = [given(g, place == first), given(g, place == first + 1)];
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 //! waits for another.
 
 use super::{Cell, Pass};
+use crate::ops::math::{sigmoid, tanh};
 use crate::ops::matmul::Product;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -25,47 +26,20 @@ fn map<const IN: usize, const OUT: usize>(
             block[..count].copy_from_slice(&input[start..start + count]);
         }
         for lane in 0..LANES {
-            let values = f(std::array::from_fn(|input| from[input][lane]));
-            (0..OUT).for_each(|output| to[output][lane] = values[output]);
+            // Not `from_fn`, whose calls need not be inlined.
+            let mut values = [0.0; IN];
+            for input in 0..IN {
+                values[input] = from[input][lane];
+            }
+            let values = f(values);
+            for output in 0..OUT {
+                to[output][lane] = values[output];
+            }
         }
         for (block, output) in to.iter().zip(&mut outputs) {
             output[start..start + count].copy_from_slice(&block[..count]);
         }
     }
-}
-
-/// The exponential, by the polynomial of S. L. Moshier's Cephes library (expf.c): within 2e-7 of the
-/// value, relative to it. Arguments are cut off at +-87, where a sigmoid no longer changes.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // 1.5 * 2^23: adding it rounds to a whole number, which its lowest bits then hold.
-    const ROUND: f32 = 12_582_912.0;
-    // Comparisons and not `clamp`, which is slower, nor `min` and `max`, which lose NaN.
-    let x = if x > 87.0 { 87.0 } else { x };
-    let x = if x < -87.0 { -87.0 } else { x };
-    let rounded = x * std::f32::consts::LOG2_E + ROUND;
-    let n = rounded - ROUND;
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let p = ((((1.987_569_1e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r
-        + 0.166_666_65)
-        * r
-        + 0.5;
-    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
-    (p * r * r + r + 1.0) * power
-}
-
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
-}
-
-/// Near 0 by the polynomial of Cephes (tanhf.c): within 3e-7 of the value, relative to it.
-#[inline(always)]
-fn tanh(x: f32) -> f32 {
-    let (a, s) = (x.abs(), x * x);
-    let p = (((-5.704_988_7e-3 * s + 2.063_909e-2) * s - 5.373_971_5e-2) * s + 0.133_314_2) * s - 0.333_332_8;
-    let far = (1.0 - 2.0 / (exp(2.0 * a) + 1.0)).copysign(x);
-    if a < 0.625 { x + x * s * p } else { far }
 }
 
 /// Zero for what is below it, and NaN for NaN.
@@ -168,8 +142,18 @@ impl WithSimd for Step<'_> {
         let Step { cell, input, product, bias, state, cells, output, kept } = self;
         let size = state.len();
         match cell {
-            Cell::Rnn => map([input, product, bias], [output], |[x, p, b]| [tanh(x + p + b)]),
-            Cell::RnnRelu => map([input, product, bias], [output], |[x, p, b]| [relu(x + p + b)]),
+            Cell::Rnn => map(
+                [input, product, bias],
+                [output],
+                #[inline(always)]
+                |[x, p, b]| [tanh(x + p + b)],
+            ),
+            Cell::RnnRelu => map(
+                [input, product, bias],
+                [output],
+                #[inline(always)]
+                |[x, p, b]| [relu(x + p + b)],
+            ),
             Cell::Lstm => {
                 let [x, p, b] = [input, product, bias].map(|row| parts(row, size));
                 lstm(x, p, b, cells, output, kept);
@@ -195,13 +179,28 @@ fn lstm(
     let [before, i, f, g, o] = parts_mut(kept, cells.len());
     before.copy_from_slice(cells);
     for (gate, to) in [(0, &mut *i), (1, &mut *f), (3, &mut *o)] {
-        map([x[gate], p[gate], b[gate]], [to], |[x, p, b]| [sigmoid(x + p + b)]);
+        map(
+            [x[gate], p[gate], b[gate]],
+            [to],
+            #[inline(always)]
+            |[x, p, b]| [sigmoid(x + p + b)],
+        );
     }
-    map([x[2], p[2], b[2]], [g], |[x, p, b]| [tanh(x + p + b)]);
-    map([before, i, f, g, o], [cells, output], |[before, i, f, g, o]| {
-        let cell = f * before + i * g;
-        [cell, o * tanh(cell)]
-    });
+    map(
+        [x[2], p[2], b[2]],
+        [g],
+        #[inline(always)]
+        |[x, p, b]| [tanh(x + p + b)],
+    );
+    map(
+        [before, i, f, g, o],
+        [cells, output],
+        #[inline(always)]
+        |[before, i, f, g, o]| {
+            let cell = f * before + i * g;
+            [cell, o * tanh(cell)]
+        },
+    );
 }
 
 #[inline(always)]
@@ -209,13 +208,28 @@ fn gru(x: [&[f32]; 3], p: [&[f32]; 3], b: [&[f32]; 3], state: &[f32], output: &m
     let [before, r, z, n, product] = parts_mut(kept, state.len());
     before.copy_from_slice(state);
     for (gate, to) in [(0, &mut *r), (1, &mut *z)] {
-        map([x[gate], p[gate], b[gate]], [to], |[x, p, b]| [sigmoid(x + p + b)]);
+        map(
+            [x[gate], p[gate], b[gate]],
+            [to],
+            #[inline(always)]
+            |[x, p, b]| [sigmoid(x + p + b)],
+        );
     }
-    map([p[2], b[2], x[2], r], [product, n], |[p, b, x, r]| {
-        let product = p + b;
-        [product, tanh(x + r * product)]
-    });
-    map([z, n, state], [output], |[z, n, h]| [n + z * (h - n)]);
+    map(
+        [p[2], b[2], x[2], r],
+        [product, n],
+        #[inline(always)]
+        |[p, b, x, r]| {
+            let product = p + b;
+            [product, tanh(x + r * product)]
+        },
+    );
+    map(
+        [z, n, state],
+        [output],
+        #[inline(always)]
+        |[z, n, h]| [n + z * (h - n)],
+    );
 }
 
 /// See [`Backward`](super::Backward).
@@ -307,24 +321,40 @@ impl WithSimd for StepBack<'_> {
         let StepBack { cell, state, kept, upstream, through, past, product, input, carried } = self;
         let size = state.len();
         match cell {
-            Cell::Rnn => map([upstream, through, state], [product], |[upstream, through, h]| {
-                [(upstream + through) * (1.0 - h * h)]
-            }),
-            Cell::RnnRelu => map([upstream, through, state], [product], |[upstream, through, h]| {
-                [if h > 0.0 { upstream + through } else { 0.0 }]
-            }),
+            Cell::Rnn => map(
+                [upstream, through, state],
+                [product],
+                #[inline(always)]
+                |[upstream, through, h]| [(upstream + through) * (1.0 - h * h)],
+            ),
+            Cell::RnnRelu => map(
+                [upstream, through, state],
+                [product],
+                #[inline(always)]
+                |[upstream, through, h]| [if h > 0.0 { upstream + through } else { 0.0 }],
+            ),
             Cell::Lstm => {
                 let [before, i, f, g, o] = parts(kept, size);
                 let [di, df, dg, d_o] = parts_mut(product, size);
                 let from = [upstream, through, past, before, i, f, g, o];
-                map(from, [di, df, dg, d_o, carried], lstm_gradient);
+                map(
+                    from,
+                    [di, df, dg, d_o, carried],
+                    #[inline(always)]
+                    |values| lstm_gradient(values),
+                );
             }
             Cell::Gru => {
                 let [before, r, z, n, p] = parts(kept, size);
                 let [dr, dz, dp] = parts_mut(product, size);
                 let [_, _, dn] = parts_mut(input, size);
                 let from = [upstream, through, past, before, r, z, n, p];
-                map(from, [dr, dz, dp, dn, carried], gru_gradient);
+                map(
+                    from,
+                    [dr, dz, dp, dn, carried],
+                    #[inline(always)]
+                    |values| gru_gradient(values),
+                );
                 input[..2 * size].copy_from_slice(&product[..2 * size]);
             }
         }
@@ -349,28 +379,4 @@ fn gru_gradient([up, through, past, before, r, z, n, product]: [f32; 8]) -> [f32
     let dn = state * (1.0 - z) * (1.0 - n * n);
     let gate = |gradient: f32, gate: f32| gradient * gate * (1.0 - gate);
     [gate(dn * product, r), gate(state * (before - n), z), dn * r, dn, state * z]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Relative to the value, over all that states and gates can be.
-    #[test]
-    fn activations_are_as_near_as_they_say() {
-        let check = |function: fn(f32) -> f32, exact: fn(f64) -> f64, allowed: f64| {
-            for step in -86_990..86_990 {
-                let x = step as f32 * 1e-3 + 1e-6;
-                let (value, exact) = (f64::from(function(x)), exact(f64::from(x)));
-                assert!((value - exact).abs() <= allowed * exact.abs(), "{x}: {value}, not {exact}");
-            }
-            assert!(function(f32::NAN).is_nan());
-        };
-        check(exp, f64::exp, 2e-7);
-        check(tanh, f64::tanh, 3e-7);
-        check(sigmoid, |x| 1.0 / (1.0 + (-x).exp()), 4e-7);
-        assert_eq!([tanh(1e-30), tanh(f32::INFINITY), tanh(-200.0)], [1e-30, 1.0, -1.0]);
-        assert_eq!(sigmoid(f32::INFINITY), 1.0);
-        assert!(sigmoid(f32::NEG_INFINITY) < 1e-37);
-    }
 }
