@@ -71,7 +71,7 @@ fn undisturbed(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 }
 
 /// The pending graph below `targets` in the order of recording, its history released.
-fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Item>> {
+pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Item>> {
     let mut nodes: Vec<(Arc<Node>, Option<Vec<u64>>)> = Vec::new();
     let mut seen: HashMap<u64, usize> = HashMap::new();
     let mut stack: Vec<Arc<Node>> = targets.iter().map(|target| target.inner().clone()).collect();
@@ -90,7 +90,7 @@ fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Resu
             let inputs: Vec<u64> = state.inputs.iter().map(Tensor::id).collect();
             stack.extend(state.inputs.iter().map(|input| input.inner().clone()));
             let history = node.requires_grad && state.inputs.iter().any(Tensor::requires_grad);
-            if finished(node.id) || !history {
+            if finished(node.id) || state.finished || !history {
                 drop(state.release());
             }
             Some(inputs)

@@ -1,7 +1,7 @@
 //! From pending nodes to tasks: views take no kernel, runs of elementwise ops become one.
 
 use super::execute::Item;
-use crate::expr::{Arg, Expr, Program, Row, Step};
+use crate::expr::{Arg, Expr, Program, Row, Scalar, Step};
 use crate::ops::elementwise::CAST_F16;
 use crate::ops::fused::Fused;
 use crate::{DType, Op, Spec};
@@ -21,11 +21,16 @@ pub(super) struct Task {
     pub output: usize,
 }
 
+/// Steps that are rather computed again for each kernel that needs them than written and read.
+const CHEAP_STEPS: usize = 4;
+
 /// An elementwise program with the items it reads.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Part {
     program: Program,
     inputs: Vec<(usize, Spec)>,
+    /// The items that the program's scalars are.
+    constants: Vec<usize>,
 }
 
 impl Part {
@@ -44,9 +49,43 @@ impl Part {
         other.inputs.iter().filter(|input| !self.inputs.contains(input)).count()
     }
 
+    /// The scalar that constant item `item` is. Items, not values, are compared: a program must not change
+    /// with its numbers.
+    fn scalar(&mut self, item: usize, scalar: Scalar) -> Arg {
+        let known = self.constants.iter().position(|&constant| constant == item);
+        Arg::Scalar(known.unwrap_or_else(|| {
+            self.constants.push(item);
+            self.program.scalars.push(scalar);
+            self.constants.len() - 1
+        }))
+    }
+
+    /// Adds the steps of `other` that are not there yet; returns where its result is.
     fn append(&mut self, other: &Part) -> Arg {
         let inputs: Vec<usize> = other.inputs.iter().map(|&(root, spec)| self.input(root, spec)).collect();
-        self.program.append(&other.program, &inputs)
+        let scalars = other.constants.iter().zip(&other.program.scalars);
+        let scalars: Vec<Arg> = scalars.map(|(&item, &scalar)| self.scalar(item, scalar)).collect();
+        let mut steps: Vec<Arg> = Vec::with_capacity(other.program.steps.len());
+        let moved = |arg: Arg, steps: &[Arg]| match arg {
+            Arg::Input(i) => Arg::Input(inputs[i]),
+            Arg::Scalar(i) => scalars[i],
+            Arg::Step(i) => steps[i],
+        };
+        for step in &other.program.steps {
+            let step = Step { args: step.args.map(|arg| moved(arg, &steps)), ..*step };
+            let known = self.program.steps.iter().position(|known| *known == step);
+            steps.push(Arg::Step(known.unwrap_or_else(|| {
+                self.program.steps.push(step);
+                self.program.steps.len() - 1
+            })));
+        }
+        moved(other.program.result(), &steps)
+    }
+
+    /// Whether its result is as soon computed again as read.
+    fn cheap(&self) -> bool {
+        let whole = |&&(_, spec): &&(usize, Spec)| spec.layout.extent().len() >= spec.elements();
+        self.program.steps.len() <= CHEAP_STEPS && self.inputs.iter().filter(whole).count() <= 1
     }
 
     fn step(&mut self, row: &'static Row, args: &[Arg], from: DType, to: DType) {
@@ -62,7 +101,7 @@ impl Part {
 
 /// The tasks that compute every kept item, in order; without `fuse`, one for each op.
 pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
-    // The one item that uses an item, while it is the only one.
+    // The items that use an item.
     let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); items.len()];
     for (at, item) in items.iter().enumerate() {
         for &input in &item.inputs {
@@ -83,7 +122,7 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
         match item.node.op.expr() {
             Some(Expr::Constant(scalar)) => {
                 let mut part = Part::default();
-                part.program.scalars.push(scalar);
+                part.scalar(at, scalar);
                 tasks.push(part.task(spec, at));
             }
             Some(Expr::Row(row)) => {
@@ -99,29 +138,30 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                     }
                     let root = &items[items[input].root];
                     if let (true, Some(Expr::Constant(scalar))) = (root.pending, root.node.op.expr()) {
-                        part.program.scalars.push(scalar);
-                        args.push(Arg::Scalar(part.program.scalars.len() - 1));
+                        args.push(part.scalar(items[input].root, scalar));
                         continue;
                     }
                     // The inputs still to come need a place each at most.
                     let room = MAX_INPUTS - (item.inputs.len() - position - 1) - part.inputs.len();
-                    if let Some(producer) = deferred[input].take() {
+                    if let Some(producer) = &deferred[input] {
                         if part.added_by(&producer) <= room
                             && part.program.steps.len() + producer.program.steps.len() < MAX_STEPS
                         {
-                            args.push(part.append(&producer));
+                            args.push(part.append(producer));
                             continue;
                         }
-                        tasks.push(producer.task(&items[input].node.spec, input));
+                        tasks.extend(
+                            deferred[input].take().map(|part| part.task(&items[input].node.spec, input)),
+                        );
                     }
                     let (root, spec) = operands(input);
                     args.push(Arg::Input(part.input(root, spec)));
                 }
                 part.step(row, &args, from, spec.dtype);
-                let fits = match consumers[at][..] {
-                    [consumer] => fuse && !item.keep && elementwise(consumer),
-                    _ => false,
-                };
+                let fits = fuse
+                    && !item.keep
+                    && consumers[at].iter().all(|&consumer| elementwise(consumer))
+                    && (consumers[at].len() == 1 || part.cheap());
                 if fits {
                     if spec.dtype == DType::F16 && !std::ptr::eq(row, &CAST_F16) {
                         // Fused or not, a half-precision result is rounded to half precision.
@@ -160,4 +200,59 @@ fn without_unused(mut tasks: Vec<Task>, items: &[Item]) -> Vec<Task> {
         .collect();
     tasks.retain(|_| used.pop().unwrap_or(true));
     tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::execute::collect;
+    use super::*;
+    use crate::{Engine, Result, Tensor};
+
+    /// The kernels that compute `y`, in the form of `Debug`.
+    fn kernels(y: &Tensor) -> Result<Vec<String>> {
+        let items = collect(&[y], &|_| false)?;
+        Ok(tasks(&items, true).iter().map(|task| format!("{:?}", task.op)).collect())
+    }
+
+    fn ready(shape: [usize; 2]) -> Result<Tensor> {
+        let x = Tensor::rand(shape, 1, &Engine::cpu())?;
+        x.eval()?;
+        Ok(x)
+    }
+
+    #[test]
+    fn a_step_that_two_others_need_is_in_their_kernel_once() -> Result<()> {
+        let x = ready([4, 4])?;
+        let half = x.mul(0.5)?;
+        let y = half.exp()?.add(&half.sin()?)?;
+        drop(half);
+        let kernels = kernels(&y)?;
+        assert_eq!(kernels.len(), 1, "{kernels:?}");
+        assert_eq!(kernels[0].matches("row: mul").count(), 1, "{kernels:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn cheap_steps_are_in_each_kernel_that_needs_them() -> Result<()> {
+        let x = ready([4, 4])?;
+        let half = x.mul(0.5)?;
+        let y = half.exp()?.softmax(-1)?.add(&half.sin()?)?;
+        drop(half);
+        let kernels = kernels(&y)?;
+        // The exponential's, the softmax and the sum's.
+        assert_eq!(kernels.len(), 3, "{kernels:?}");
+        assert_eq!(kernels.iter().filter(|kernel| kernel.contains("row: mul")).count(), 2, "{kernels:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_reads_more_than_it_writes_is_computed_once() -> Result<()> {
+        let x = ready([4, 4])?;
+        let product = x.mul(&x.t()?)?;
+        let y = product.exp()?.softmax(-1)?.add(&product.sin()?)?;
+        drop(product);
+        let kernels = kernels(&y)?;
+        assert_eq!(kernels.iter().filter(|kernel| kernel.contains("row: mul")).count(), 1, "{kernels:?}");
+        Ok(())
+    }
 }

@@ -103,19 +103,58 @@ impl Tensor {
 }
 
 /// For an op whose own gradient kernel has no gradient: those of `f` at the op's inputs, given the
-/// gradient `upstream` of its result, in the ops that `f` records and so differentiable in turn.
-/// `None` for an input that requires none.
+/// gradient `upstream` of its result, in the ops that `f` records and so differentiable in turn; then those
+/// of tensors that `f` has `caught`. `None` for a tensor that requires none.
 pub(crate) fn differentiable(
     inputs: &[Tensor],
+    caught: &[Tensor],
     upstream: &Tensor,
-    f: impl FnOnce(&[Tensor]) -> Result<Tensor>,
+    f: &dyn Fn(&[Tensor]) -> Result<Tensor>,
 ) -> Result<Vec<Option<Tensor>>> {
     // Views of their own, at which the walk ends: one input may be another, or be computed from it.
-    let views = inputs.iter().map(|input| input.narrow(0, 0, input.size(0)?));
-    let views = views.collect::<Result<Vec<_>>>()?;
-    let wanted: Vec<&Tensor> = views.iter().filter(|view| view.requires_grad()).collect();
+    let view = |input: &Tensor| match input.rank() {
+        0 => input.reshape([1])?.reshape([0; 0]),
+        _ => input.narrow(0, 0, input.size(0)?),
+    };
+    let views = inputs.iter().map(view).collect::<Result<Vec<_>>>()?;
+    let all: Vec<&Tensor> = views.iter().chain(caught).collect();
+    let wanted: Vec<&Tensor> = all.iter().copied().filter(|view| view.requires_grad()).collect();
     let (mut by_id, _) = walk(&f(&views)?, upstream.clone(), Some(&wanted), true)?;
-    Ok(views.iter().map(|view| by_id.remove(&view.id())).collect())
+    Ok(all.iter().map(|view| by_id.remove(&view.id())).collect())
+}
+
+/// The same where the gradients need not be differentiable: what `f` records lives until they are computed.
+/// An error where it depends on other tensors that require gradients.
+pub(crate) fn recomputed(
+    inputs: &[Tensor],
+    caught: &[Tensor],
+    upstream: &Tensor,
+    f: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+) -> Result<Vec<Option<Tensor>>> {
+    let leaf = |input: &Tensor| if input.requires_grad() { input.variable() } else { Ok(input.detach()) };
+    let leaves = inputs.iter().map(leaf).collect::<Result<Vec<_>>>()?;
+    let all: Vec<&Tensor> = leaves.iter().chain(caught).collect();
+    let wanted: Vec<&Tensor> = all.iter().copied().filter(|leaf| leaf.requires_grad()).collect();
+    let result = f(&leaves)?;
+    if !result.requires_grad() {
+        return Ok(vec![None; all.len()]);
+    }
+    let (mut by_id, visited) = walk(&result, upstream.clone(), Some(&wanted), true)?;
+    let mut stack = vec![result];
+    while let Some(tensor) = stack.pop() {
+        if !visited.contains(&tensor.id()) || wanted.iter().any(|wanted| wanted.id() == tensor.id()) {
+            continue;
+        }
+        let mut state = tensor.inner().state();
+        if !state.inputs.iter().any(Tensor::requires_grad) {
+            let message = "the function depends on trained tensors that it was not given";
+            return Err(Error::op("recompute", message));
+        }
+        if !std::mem::replace(&mut state.finished, true) {
+            stack.extend(state.inputs.iter().cloned());
+        }
+    }
+    Ok(all.iter().map(|leaf| by_id.remove(&leaf.id())).collect())
 }
 
 /// The tensor, if gradients can start from it.

@@ -2,6 +2,8 @@
 
 use super::Init;
 use crate::io::{HostTensor, StateDict};
+use crate::ops::recompute::recompute;
+use crate::tensor::replays;
 use crate::{Engine, Error, IntoShape, Result, Tensor, eval, no_grad};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -161,15 +163,57 @@ impl Params {
     }
 
     /// How many seeds [`next_seed`](Params::next_seed) has given.
-    #[cfg(feature = "train")]
     pub(crate) fn draws(&self) -> u64 {
         self.registry.draws.load(Ordering::Relaxed)
     }
 
     /// Goes on as after that many seeds.
-    #[cfg(feature = "train")]
     pub(crate) fn set_draws(&self, draws: u64) {
         self.registry.draws.store(draws, Ordering::Relaxed);
+    }
+
+    /// What `layer` makes of `x`, of which nothing but the result is kept for the gradient: that runs the layer
+    /// once more, for less memory (Chen et al. 2016, arXiv:1604.06174). PyTorch's `torch.utils.checkpoint`.
+    ///
+    /// The parameters that the layer trains must be registered here; random draws come out the same, and
+    /// running statistics move once. An error where the layer gives one; [`backward`](Tensor::backward) gives
+    /// one where the layer depends on trained tensors from elsewhere, or parameters have changed since.
+    ///
+    /// ```
+    /// use kiln::nn::{Linear, Module, Params};
+    /// use kiln::{Engine, Tensor};
+    /// use std::sync::Arc;
+    /// let params = Params::new(&Engine::cpu(), 0);
+    /// let layer = Arc::new(Linear::new(&(&params / "fc"), 4, 4)?);
+    /// let x = Tensor::ones([2, 4], params.engine())?;
+    /// let y = params.checkpoint(&x, move |x| layer.forward(x)?.tanh())?;
+    /// let gradients = y.sum(.., false)?.backward()?;
+    /// assert!(params.trainable().iter().all(|(_, param)| gradients.get(&param.get()).is_some()));
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    pub fn checkpoint(
+        &self,
+        x: &Tensor,
+        layer: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        let trained: Vec<(Param, Tensor)> =
+            self.trainable().into_iter().map(|(_, param)| (param.clone(), param.get())).collect();
+        let tensors: Vec<Tensor> = trained.iter().map(|(_, tensor)| tensor.clone()).collect();
+        let (params, first_draw) = (self.clone(), self.draws());
+        recompute(&[x], &tensors, move |x| {
+            if !replays() {
+                return layer(&x[0]);
+            }
+            if let Some((param, _)) = trained.iter().find(|(param, then)| param.get().id() != then.id()) {
+                let message = format!("{:?} has changed since the layer ran", param.path());
+                return Err(Error::op("checkpoint", message));
+            }
+            let next_draw = params.draws();
+            params.set_draws(first_draw);
+            let again = layer(&x[0]);
+            params.set_draws(next_draw);
+            again
+        })
     }
 
     /// The running statistics of the whole model, for an optimiser to compute with its step.

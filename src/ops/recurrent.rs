@@ -199,7 +199,7 @@ impl Op for States {
         let (pass, own) = (&self.0, &inputs[1..]);
         let mut gradients = vec![None];
         if records_gradients() {
-            gradients.extend(differentiable(own, upstream, |own| steps::states(pass, own))?);
+            gradients.extend(differentiable(own, &[], upstream, &|own| steps::states(pass, own))?);
             return Ok(gradients);
         }
         let Pass { batch, steps, size, .. } = *pass;

@@ -8,7 +8,7 @@ mod scopes;
 
 pub use operators::Operand;
 pub use scopes::{autocast, no_grad};
-pub(crate) use scopes::{product, records_gradients};
+pub(crate) use scopes::{product, records_gradients, replay, replays};
 
 use crate::device::{Buffer, DeviceKind};
 use crate::expr::Expr;
@@ -68,6 +68,8 @@ pub(crate) struct State {
     pub value: Option<Buffer>,
     /// Gave up inputs that gradient flowed to: there is no way back through this node.
     pub released: bool,
+    /// Its inputs are needed no longer than until it is computed.
+    pub finished: bool,
 }
 
 impl State {
@@ -155,7 +157,7 @@ impl Tensor {
             state: Mutex::new(State {
                 inputs: inputs.iter().map(|&t| t.clone()).collect(),
                 value: None,
-                released: false,
+                ..State::default()
             }),
         });
         if depth >= MAX_DEPTH {
@@ -190,7 +192,7 @@ impl Tensor {
         value: Option<Buffer>,
         range: Option<(i32, i32)>,
     ) -> Tensor {
-        let state = Mutex::new(State { inputs: Vec::new(), value, released: false });
+        let state = Mutex::new(State { value, ..State::default() });
         Tensor::node(Node {
             id: next_id(),
             op,
@@ -241,7 +243,7 @@ impl Tensor {
             range: self.node.range,
             depth: self.node.depth + 1,
             engine: self.node.engine.clone(),
-            state: Mutex::new(State { inputs, value, released: false }),
+            state: Mutex::new(State { inputs, value, ..State::default() }),
         })
     }
 

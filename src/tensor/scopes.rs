@@ -7,6 +7,7 @@ use std::thread::LocalKey;
 thread_local! {
     static GRAD: Cell<bool> = const { Cell::new(true) };
     static AUTOCAST: Cell<bool> = const { Cell::new(false) };
+    static REPLAY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `body` with the flag set to `value`, which it loses again whatever happens.
@@ -55,6 +56,17 @@ pub fn autocast<R>(body: impl FnOnce() -> R) -> R {
 /// Whether this is inside [`autocast`].
 pub(super) fn autocasts() -> bool {
     AUTOCAST.get()
+}
+
+/// Runs what is recorded once more for a gradient, in the precision that holds here now.
+pub(crate) fn replay() -> impl Fn(&dyn Fn() -> Result<Tensor>) -> Result<Tensor> + Send + Sync {
+    let autocast = autocasts();
+    move |body| with(&GRAD, true, || with(&AUTOCAST, autocast, || with(&REPLAY, true, body)))
+}
+
+/// Whether this has been recorded before: what follows the data, as running statistics do, has seen it.
+pub(crate) fn replays() -> bool {
+    REPLAY.get()
 }
 
 /// The result of an op that sums products of two operands, which it reads in either precision: narrow

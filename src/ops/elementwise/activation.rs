@@ -2,6 +2,8 @@
 
 use super::{binary_methods, record, unary_methods};
 use crate::expr::{Row, Rule, each};
+use crate::ops::math;
+use crate::ops::recompute::recompute;
 use crate::{Error, Result, Tensor};
 use std::f64::consts;
 
@@ -77,7 +79,7 @@ impl Tensor {
 
     /// `x * relu6(x + 3) / 6` (Howard et al. 2019, arXiv:1905.02244).
     pub fn hardswish(&self) -> Result<Tensor> {
-        self.mul(&self.hardsigmoid()?)
+        self.recomputed(|x| x.mul(&x.hardsigmoid()?))
     }
 
     /// `log(1 + exp(beta * x)) / beta`, and `x` itself where `beta * x` is above `threshold`. In PyTorch
@@ -88,26 +90,34 @@ impl Tensor {
 
     /// `x * tanh(softplus(x))` (Misra 2019, arXiv:1908.08681).
     pub fn mish(&self) -> Result<Tensor> {
-        self.mul(&self.softplus(1.0, 20.0)?.tanh()?)
+        self.recomputed(|x| x.mul(&x.softplus(1.0, 20.0)?.tanh()?))
     }
 
     /// `x * Phi(x)` with the normal distribution's exact Phi (Hendrycks and Gimpel 2016,
     /// arXiv:1606.08415).
     pub fn gelu(&self) -> Result<Tensor> {
-        self.mul(&self.mul(consts::FRAC_1_SQRT_2)?.erf()?.add(1.0)?.mul(0.5)?)
+        self.recomputed(|x| x.mul(&x.mul(consts::FRAC_1_SQRT_2)?.erf()?.add(1.0)?.mul(0.5)?))
     }
 
     /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, the approximation of
     /// [`gelu`](Tensor::gelu) that GPT-2 was trained with (Hendrycks and Gimpel 2016, arXiv:1606.08415).
     pub fn gelu_tanh(&self) -> Result<Tensor> {
-        let cubic = self.square()?.mul(0.044715)?.add(1.0)?.mul(self)?;
-        let phi = cubic.mul(consts::FRAC_2_SQRT_PI * consts::FRAC_1_SQRT_2)?.tanh()?.add(1.0)?.mul(0.5)?;
-        self.mul(&phi)
+        self.recomputed(|x| {
+            let cubic = x.square()?.mul(0.044715)?.add(1.0)?.mul(x)?;
+            let phi =
+                cubic.mul(consts::FRAC_2_SQRT_PI * consts::FRAC_1_SQRT_2)?.tanh()?.add(1.0)?.mul(0.5)?;
+            x.mul(&phi)
+        })
     }
 
     /// `x * sigmoid(x)` (Elfwing et al. 2017, arXiv:1702.03118).
     pub fn silu(&self) -> Result<Tensor> {
-        self.mul(&self.sigmoid()?)
+        self.recomputed(|x| x.mul(&x.sigmoid()?))
+    }
+
+    /// A formula of several ops, of which only the input and the result are kept for the gradient.
+    fn recomputed(&self, formula: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        recompute(&[self], &[], move |x| formula(&x[0]))
     }
 
     /// `x - tanh(x)`.
@@ -162,7 +172,7 @@ static SIGMOID: Row = Row {
     name: "sigmoid",
     rule: Rule::Map(1),
     wgsl: "1.0 / (1.0 + exp_f32(-a))",
-    float: each!(|a: f32| -> f32 { 1.0 / (1.0 + (-a).exp()) }),
+    float: each!(|a: f32| -> f32 { math::sigmoid(a) }),
     int: None,
     bool: None,
     gradient: |_, y, g| Ok(vec![Some(g.mul(&y.sub(&y.mul(y)?)?)?)]),
