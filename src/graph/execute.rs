@@ -1,6 +1,7 @@
 //! Runs what is pending: order, memory, device by device.
 
 use super::fuse::{Task, tasks};
+use super::place::{Fate, Placement, place};
 use super::profile::Profile;
 use crate::device::cpu::threads;
 use crate::device::{Argument, Buffer, Device, DeviceKind};
@@ -19,6 +20,8 @@ pub(super) struct Item {
     pub pending: bool,
     /// Its value is asked for, or somebody outside this graph holds a handle to it.
     pub keep: bool,
+    /// Its value is on the way to the host.
+    pub read: bool,
     /// The item whose buffer holds its value: itself, unless it is a view.
     pub root: usize,
 }
@@ -28,7 +31,12 @@ pub(super) struct Item {
 /// Nodes forget their inputs where no gradient can flow through them any more, or where
 /// `finished` says so of a node number; then values that nobody holds live only until their last
 /// use. A differentiable node that keeps its history keeps its value too, for a later `backward`.
-pub(crate) fn evaluate(targets: &[Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<()> {
+/// `read` says that the host waits for the targets.
+pub(crate) fn evaluate(
+    targets: &[Tensor],
+    finished: &(dyn Fn(u64) -> bool + Sync),
+    read: bool,
+) -> Result<()> {
     let pending = |t: &Tensor| t.inner().state().value.is_none();
     let mut by_engine: Vec<&Tensor> = Vec::new();
     for target in targets.iter().filter(|target| pending(target)) {
@@ -41,17 +49,23 @@ pub(crate) fn evaluate(targets: &[Tensor], finished: &(dyn Fn(u64) -> bool + Syn
         let targets: Vec<&Tensor> = targets.iter().filter(|t| t.engine().same(engine)).collect();
         let run = || {
             let profile = Profile::get()?;
-            let items = collect(&targets, finished)?;
+            let items = collect(&targets, finished, read)?;
             let tasks = tasks(&items, !engine.debugs_nan());
+            let Placement { devices, fates } = place(engine, &items, &tasks);
             let mut run = Run::new(&items, &tasks, profile);
-            let result = tasks.iter().enumerate().try_for_each(|(at, task)| run.task(at, task));
-            run.settle(result.is_err());
+            let mut all = || {
+                let mut tasks = tasks.iter().zip(&devices).enumerate();
+                tasks.try_for_each(|(at, (task, device))| run.task(at, task, *device))
+            };
+            // Many kernels, handed over to the threads that run them once.
+            let on_threads = devices.iter().any(|device| device.kind() == DeviceKind::Cpu);
+            let result = if on_threads { threads::run(all) } else { all() };
+            run.settle(result.is_err(), &fates);
             result
         };
         undisturbed(|| {
             let _running = engine.lock();
-            // Many kernels, handed over to the threads that run them once.
-            if engine.kind() == DeviceKind::Cpu { threads::run(run) } else { run() }
+            run()
         })?;
     }
     Ok(())
@@ -71,7 +85,7 @@ fn undisturbed(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 }
 
 /// The pending graph below `targets` in the order of recording, its history released.
-fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Item>> {
+fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync), read: bool) -> Result<Vec<Item>> {
     let mut nodes: Vec<(Arc<Node>, Option<Vec<u64>>)> = Vec::new();
     let mut seen: HashMap<u64, usize> = HashMap::new();
     let mut stack: Vec<Arc<Node>> = targets.iter().map(|target| target.inner().clone()).collect();
@@ -107,10 +121,11 @@ fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Resu
         let pending = inputs.is_some();
         let inputs: Vec<usize> = inputs.unwrap_or_default().iter().map(|id| seen[id]).collect();
         let root = if pending && node.view { items[inputs[0]].root } else { at };
-        items.push(Item { keep: Arc::strong_count(&node) > 1, node, inputs, pending, root });
+        items.push(Item { keep: Arc::strong_count(&node) > 1, read: false, node, inputs, pending, root });
     }
     for target in targets {
-        items[seen[&target.id()]].keep = true;
+        let item = &mut items[seen[&target.id()]];
+        (item.keep, item.read) = (true, read);
     }
     Ok(items)
 }
@@ -149,18 +164,17 @@ impl<'a> Run<'a> {
         Run { items, buffers, copies: HashMap::new(), last_use, profile }
     }
 
-    fn task(&mut self, at: usize, task: &Task) -> Result<()> {
+    fn task(&mut self, at: usize, task: &Task, device: &dyn Device) -> Result<()> {
         let item = &self.items[task.output];
         let (spec, engine) = (item.node.spec, item.node.engine());
         let specs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
         // Without elements there is nothing to compute, and no kernel needs to know of that.
         let runs = spec.elements() > 0;
-        let device = if runs { engine.place(&*task.op, &specs, &spec) } else { engine.main() };
         let mut arguments = task
             .inputs
             .iter()
             .filter(|_| runs)
-            .map(|&(root, spec)| self.argument(root, spec, &*task.op, &**device))
+            .map(|&(root, spec)| self.argument(root, spec, &*task.op, device))
             .collect::<Result<Vec<_>>>()?;
         for &(root, _) in &task.inputs {
             if self.last_use[root] == Some(at) {
@@ -179,11 +193,11 @@ impl<'a> Run<'a> {
         if runs {
             let run = || device.run(&*task.op, &arguments, &output);
             match self.profile {
-                Some(profile) => profile.run(&*task.op, &specs, &spec, &**device, run)?,
+                Some(profile) => profile.run(&*task.op, &specs, &spec, device, run)?,
                 None => run()?,
             }
             if engine.debugs_nan() {
-                check_finite(&*task.op, &specs, &output, &**device)?;
+                check_finite(&*task.op, &specs, &output, device)?;
             }
         }
         arguments.clear();
@@ -232,14 +246,19 @@ impl<'a> Run<'a> {
         Ok(output)
     }
 
-    /// Gives the nodes their values; after an error, what was not computed gets its inputs back.
-    fn settle(mut self, failed: bool) {
+    /// Gives the nodes their values, and those that move the copy on the other device; after an error, what was
+    /// not computed gets its inputs back.
+    fn settle(mut self, failed: bool, fates: &[Fate]) {
         for (at, item) in self.items.iter().enumerate() {
-            let value =
-                if item.root == at { self.buffers[at].clone() } else { self.buffers[item.root].clone() };
+            let fate = fates.get(item.root).copied().unwrap_or_default();
+            let moved = if fate.moves { self.copies.remove(&at) } else { None };
+            let value = moved.or_else(|| self.buffers[item.root].clone());
+            if let Some(value) = &value {
+                value.set_uses(fate.uses);
+            }
             let mut state = item.node.state();
             if !item.pending {
-                state.value = state.value.take().or(value);
+                state.value = value.or(state.value.take());
             } else if item.keep && value.is_some() {
                 state.value = value;
             } else if failed {

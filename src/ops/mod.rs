@@ -15,7 +15,7 @@ pub mod elementwise;
 pub(crate) mod fused;
 mod gather;
 mod linear;
-mod matmul;
+pub(crate) mod matmul;
 mod norm;
 mod pad;
 mod pad_mode;
