@@ -31,12 +31,12 @@ pub struct Ceilings {
     pub download_latency: f64,
 }
 
-/// A product this long needs not grow to show what a device can do.
+/// A product or a copy that takes this long needs not grow to show what a device can do.
 const LONG: f64 = 4e-3;
-/// The largest matrices multiplied.
-const LARGEST_PRODUCT: usize = 4096;
-/// Bytes that are copied, uploaded and downloaded: more than caches hold.
-const LARGE: usize = 32 << 20;
+/// The smallest and the largest matrices multiplied.
+const PRODUCTS: [usize; 2] = [256, 4096];
+/// The fewest and the most bytes copied, uploaded and downloaded: in the end more than most caches hold.
+const COPIES: [usize; 2] = [1 << 20, 32 << 20];
 /// What a device is measured in when it is first placed on: with two devices a fraction of a second.
 const QUICK: Duration = Duration::from_millis(20);
 /// The file of all that was measured, in the user's cache directory.
@@ -115,17 +115,24 @@ struct Measured<'a> {
 
 impl Measured<'_> {
     fn ceilings(&self) -> Result<Ceilings> {
-        let (device, bytes) = (self.device, LARGE.min(self.device.largest() & !3));
-        let large = Spec::new(DType::F32, Shape::new(&[bytes / 4])?);
-        let one = Spec::new(DType::F32, Shape::new(&[1])?);
+        let device = self.device;
+        let copied = |bytes: usize| {
+            let spec = Spec::new(DType::F32, Shape::new(&[bytes / 4])?);
+            self.kernel(Fused::copy(&spec), &[spec])
+        };
+        let multiplied = |n: usize| {
+            let spec = Spec::new(DType::F32, Shape::new(&[n, n])?);
+            self.kernel(Matmul, &[spec, spec])
+        };
+        let (n, product) = self.grown(PRODUCTS, (device.largest() / 4).isqrt(), multiplied)?;
+        let (bytes, copy) = self.grown(COPIES, device.largest(), copied)?;
+        let small = copied(4)?;
         let host = vec![0; bytes];
         let buffer = device.upload(&host)?;
         let download = |bytes: usize| pollster::block_on(device.download(&buffer, 0..bytes)).map(drop);
-        let copy = self.kernel(Fused::copy(&large), &[large])?;
-        let small = self.kernel(Fused::copy(&one), &[one])?;
         let large = bytes as f64;
         Ok(Ceilings {
-            flops: self.product()?,
+            flops: 2.0 * (n as f64).powi(3) / self.seconds(self.budget, &product)?,
             bandwidth: 2.0 * large / self.seconds(self.budget, &copy)?,
             launch: self.seconds(self.budget, &small)?,
             launch_and_wait: self.seconds(self.budget, || small().and_then(|()| device.synchronize()))?,
@@ -136,17 +143,19 @@ impl Measured<'_> {
         })
     }
 
-    /// Floating-point operations a second of square products, as large as they must be to take a while.
-    fn product(&self) -> Result<f64> {
-        let mut n = 256;
+    /// Work of twice the size again and again, until it takes a while or reaches the greater size or the `limit`.
+    fn grown<W: Fn() -> Result<()>>(
+        &self,
+        [mut size, greatest]: [usize; 2],
+        limit: usize,
+        work: impl Fn(usize) -> Result<W>,
+    ) -> Result<(usize, W)> {
         loop {
-            let spec = Spec::new(DType::F32, Shape::new(&[n, n])?);
-            let product = self.kernel(Matmul, &[spec, spec])?;
-            let fits = n < LARGEST_PRODUCT && 4 * spec.bytes() <= self.device.largest();
-            if !fits || self.seconds(Duration::ZERO, &product)? > LONG {
-                return Ok(2.0 * (n as f64).powi(3) / self.seconds(self.budget, &product)?);
+            let sized = work(size)?;
+            if 2 * size > greatest.min(limit) || self.seconds(Duration::ZERO, &sized)? > LONG {
+                return Ok((size, sized));
             }
-            n *= 2;
+            size *= 2;
         }
     }
 

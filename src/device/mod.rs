@@ -72,6 +72,11 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// The bytes of `range`, once everything queued before has run.
     fn download<'a>(&'a self, buffer: &Buffer, range: Range<usize>) -> Download<'a>;
 
+    /// The bytes of `range` where they lie in the program's own memory, which saves the copy of a download.
+    fn bytes<'a>(&self, _buffer: &'a Buffer, _range: Range<usize>) -> Option<&'a [u8]> {
+        None
+    }
+
     /// The byte alignment at which a kernel's input may start inside a buffer.
     fn alignment(&self) -> usize;
 

@@ -217,8 +217,11 @@ impl<'a> Run<'a> {
             let extent = spec.layout.extent();
             let end = self.items[root].node.spec.layout.extent().end.max(extent.end);
             let moved = |range: Range<usize>| {
-                let bytes = pollster::block_on(from.download(&buffer, range.start * size..range.end * size))?;
-                device.upload(&bytes)
+                let range = range.start * size..range.end * size;
+                match from.bytes(&buffer, range.clone()) {
+                    Some(bytes) => device.upload(bytes),
+                    None => device.upload(&pollster::block_on(from.download(&buffer, range))?),
+                }
             };
             buffer = match self.copies.get(&root) {
                 Some(copy) => copy.clone(),

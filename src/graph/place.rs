@@ -12,7 +12,7 @@ mod tests;
 use super::execute::Item;
 use super::fuse::Task;
 use crate::device::{Device, DeviceKind};
-use crate::{Ceilings, Engine, Op, Spec};
+use crate::{Ceilings, Engine, Spec};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -92,23 +92,27 @@ struct Assignment<'g> {
 
 /// Decides where each task runs.
 pub(super) fn place<'a>(engine: &'a Engine, items: &[Item], tasks: &[Task]) -> Placement<'a> {
+    let mut graph = engine.rates().map(|rates| Graph::new(items, tasks, rates));
+    let gpu = engine.gpu_device();
     let supported = |task: &Task| {
         let inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
         let output = &items[task.output].node.spec;
-        let able = |gpu: &Arc<dyn Device>| output.elements() == 0 || gpu.supports(&*task.op, &inputs, output);
-        engine.gpu_device().is_some_and(able)
+        gpu.is_some_and(|gpu| output.elements() == 0 || gpu.supports(&*task.op, &inputs, output))
     };
-    let supported: Vec<bool> = tasks.iter().map(supported).collect();
-    let graph = engine.rates().map(|rates| Graph::new(items, tasks, &supported, rates));
-    let (on, fates) = match &graph {
-        Some(graph) => {
+    // To ask a GPU takes longer than all the rest, and mostly it is plain without.
+    let asked = gpu.is_some() && (explain::wanted() || !graph.as_ref().is_some_and(Graph::is_for_cpu));
+    let supported = if asked { tasks.iter().map(supported).collect() } else { vec![false; tasks.len()] };
+    let (on, fates) = match &mut graph {
+        Some(graph) if asked => {
+            graph.restrict(&supported);
             let best = graph.assign();
             (best.on.clone(), best.fates())
         }
+        Some(graph) => (vec![CPU; tasks.len()], graph.alone_on(CPU).fates()),
         None => (supported.iter().map(|&supported| usize::from(supported)).collect(), Vec::new()),
     };
     explain::print(engine, items, tasks, graph.as_ref(), &on, |at| match (&graph, supported[at]) {
-        _ if engine.gpu_device().is_none() => "only device",
+        _ if gpu.is_none() => "only device",
         (_, false) => "no kernel",
         (None, true) => engine.reason(),
         (Some(graph), true) => {
@@ -120,21 +124,20 @@ pub(super) fn place<'a>(engine: &'a Engine, items: &[Item], tasks: &[Task]) -> P
     Placement { devices: on.into_iter().map(|at| &**devices[at]).collect(), fates }
 }
 
-/// The seconds that a task is estimated to take.
-fn seconds(rates: &Ceilings, op: &dyn Op, inputs: &[(usize, Spec)], output: &Spec) -> f64 {
+/// The seconds that a task is estimated to take on each device.
+fn seconds(rates: &[Ceilings; 2], task: &Task, output: &Spec) -> [f64; 2] {
     // Of a broadcast input there are fewer elements than of its shape.
     let touched = |spec: &Spec| spec.elements().min(spec.layout.extent().len()) * spec.dtype.size();
-    let bytes: usize = inputs.iter().map(|(_, spec)| touched(spec)).sum::<usize>() + output.bytes();
-    let specs: Vec<Spec> = inputs.iter().map(|&(_, spec)| spec).collect();
-    let flops = op.flops(&specs, output) as f64;
-    rates.launch + (flops / rates.flops).max(bytes as f64 / rates.bandwidth)
+    let inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
+    let bytes = (inputs.iter().map(touched).sum::<usize>() + output.bytes()) as f64;
+    let flops = task.op.flops(&inputs, output) as f64;
+    rates.each_ref().map(|rates| rates.launch + (flops / rates.flops).max(bytes / rates.bandwidth))
 }
 
 impl Graph {
-    fn new(items: &[Item], tasks: &[Task], supported: &[bool], rates: &[Ceilings; 2]) -> Graph {
-        // Values of before that may be a parameter, or other state, of which the graph makes the next.
-        let mut state = vec![false; items.len()];
-        let values = items.iter().zip(&mut state).map(|(item, state)| value(item, &rates[GPU], state));
+    /// As if the GPU had a kernel for everything.
+    fn new(items: &[Item], tasks: &[Task], rates: &[Ceilings; 2]) -> Graph {
+        let values = items.iter().map(|item| value(item, &rates[GPU]));
         let mut graph = Graph { values: values.collect(), ..Graph::default() };
         let mut kept = vec![false; items.len()];
         for item in items {
@@ -150,21 +153,29 @@ impl Graph {
                 }
             }
             // Graphs to come read this output for that input, and from where this task leaves it.
-            let replaced = |&&(root, read): &&(usize, Spec)| state[root] && read == *spec;
+            let replaced = |&&(root, read): &&(usize, Spec)| graph.values[root].is_state() && read == *spec;
             if let Some(&(root, _)) = task.inputs.iter().find(replaced).filter(|_| kept[task.output]) {
                 graph.values[root].home = Home::Task(at);
                 graph.values[task.output].uses = graph.values[root].uses;
-                state[root] = false;
             }
-            let on = |device: usize| match (supported[at] || device == CPU, spec.elements()) {
-                (false, _) => f64::INFINITY,
-                (true, 0) => 0.0,
-                (true, _) => seconds(&rates[device], &*task.op, &task.inputs, spec),
-            };
+            let seconds = if spec.elements() == 0 { [0.0; 2] } else { seconds(rates, task, spec) };
             let reads = start..graph.reads.len();
-            graph.nodes.push(Node { seconds: [on(CPU), on(GPU)], reads, output: task.output });
+            graph.nodes.push(Node { seconds, reads, output: task.output });
         }
         graph
+    }
+
+    /// Whether no assignment can be faster than the CPU alone: it has all that is read, and is faster at each task.
+    fn is_for_cpu(&self) -> bool {
+        self.nodes.iter().all(|node| node.seconds[CPU] <= node.seconds[GPU])
+            && self.values.iter().all(|value| value.lies != Some(GPU))
+    }
+
+    /// Leaves the GPU what it has kernels for.
+    fn restrict(&mut self, supported: &[bool]) {
+        for (node, _) in self.nodes.iter_mut().zip(supported).filter(|(_, supported)| !**supported) {
+            node.seconds[GPU] = f64::INFINITY;
+        }
     }
 
     /// Both devices together, or the better of them alone.
@@ -183,8 +194,16 @@ impl Graph {
     }
 }
 
-/// What there is to say of an item before its graph is known. `state` says whether it may be state.
-fn value(item: &Item, gpu: &Ceilings, state: &mut bool) -> Value {
+impl Value {
+    /// Whether it may be a parameter or other state, whose next value no task was found to make so far: what came
+    /// from the host for this graph is not.
+    fn is_state(&self) -> bool {
+        matches!(self.home, Home::Device(_)) && self.uses > 1
+    }
+}
+
+/// What there is to say of an item before its graph is known.
+fn value(item: &Item, gpu: &Ceilings) -> Value {
     let bytes = item.node.spec.bytes() as f64;
     let mut value = Value {
         home: Home::Device(CPU),
@@ -196,12 +215,9 @@ fn value(item: &Item, gpu: &Ceilings, state: &mut bool) -> Value {
     if let (false, Some(buffer)) = (item.pending, &item.node.state().value) {
         let at = if buffer.kind() == DeviceKind::Cpu { CPU } else { GPU };
         (value.home, value.lies) = (Home::Device(at), Some(at));
-        // What came from the host for this graph is nobody's state.
-        *state = buffer.uses() > 0;
         // A value that was used before will be used again, as often: it moves once for all of them.
-        let uses = buffer.uses().max(1);
-        value.transfer = value.transfer.map(|seconds| seconds / f64::from(uses));
-        value.uses = uses.saturating_add(1);
+        value.transfer = value.transfer.map(|seconds| seconds / f64::from(buffer.uses().max(1)));
+        value.uses = buffer.uses().saturating_add(1);
     }
     value
 }

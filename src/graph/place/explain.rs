@@ -14,6 +14,11 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 static SEEN: LazyLock<Option<Mutex<HashSet<u64>>>> =
     LazyLock::new(|| std::env::var_os("KILN_EXPLAIN").is_some_and(|value| value == "1").then(Mutex::default));
 
+/// Whether explanations are asked for.
+pub(super) fn wanted() -> bool {
+    SEEN.is_some()
+}
+
 /// Prints a graph's table to standard error, once for all graphs of the same tasks on the same devices.
 /// `graph` has the estimates, if there are any.
 pub(super) fn print<'r>(

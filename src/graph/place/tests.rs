@@ -3,7 +3,7 @@ use crate::device::cpu::CpuDevice;
 use crate::device::{Argument, Buffer, Download, Memory, Storage};
 use crate::nn::{Init, Params};
 use crate::optim::{Optimizer, Sgd, SgdOptions};
-use crate::{Error, Result, Tensor};
+use crate::{Error, Op, Result, Tensor};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Numbers that look random, the same in every run.
