@@ -76,8 +76,8 @@ fn adam(engine: &Engine) -> Result<Prepared> {
 fn main() -> Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     let engine = Engine::from_env()?;
-    println!("on {}", engine.name());
-    let mut group = criterion.benchmark_group("ops");
+    // Results of different devices are not to be compared as one's before and after.
+    let mut group = criterion.benchmark_group(engine.name());
     group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1));
     let mut bench = Bench { engine, ceilings: OnceCell::new(), group };
     for workload in workloads() {

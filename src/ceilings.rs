@@ -38,7 +38,7 @@ const PRODUCTS: [usize; 2] = [256, 4096];
 /// The fewest and the most bytes copied, uploaded and downloaded: in the end more than most caches hold.
 const COPIES: [usize; 2] = [1 << 20, 32 << 20];
 /// What a device is measured in when it is first placed on: with two devices a fraction of a second.
-const QUICK: Duration = Duration::from_millis(20);
+const QUICK: Duration = Duration::from_millis(10);
 /// The file of all that was measured, in the user's cache directory.
 const FILE: &str = "ceilings.json";
 

@@ -14,7 +14,6 @@ use super::fuse::Task;
 use crate::device::{Device, DeviceKind};
 use crate::{Ceilings, Engine, Spec};
 use std::ops::Range;
-use std::sync::Arc;
 
 const CPU: usize = 0;
 const GPU: usize = 1;

@@ -3,7 +3,8 @@ use crate::device::cpu::CpuDevice;
 use crate::device::{Argument, Buffer, Download, Memory, Storage};
 use crate::nn::{Init, Params};
 use crate::optim::{Optimizer, Sgd, SgdOptions};
-use crate::{Error, Op, Result, Tensor};
+use crate::{Op, Result, Tensor};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Numbers that look random, the same in every run.
@@ -42,10 +43,9 @@ fn random_graph(draw: &mut Draw) -> Graph {
         let gpu = if draw.below(5) == 0 { f64::INFINITY } else { draw.seconds() };
         let reads = start..graph.reads.len();
         // One of its inputs may be a parameter that the task makes the next of.
-        if let Some(&leaf) = graph.reads[start..].iter().find(|&&value| value < leaves) {
-            if draw.below(2) == 0 {
-                graph.values[leaf].home = Home::Task(at);
-            }
+        let leaf = graph.reads[start..].iter().find(|&&value| value < leaves);
+        if let Some(&leaf) = leaf.filter(|_| draw.below(2) == 0) {
+            graph.values[leaf].home = Home::Task(at);
         }
         graph.nodes.push(Node { seconds: [draw.seconds(), gpu], reads, output: leaves + at });
     }
@@ -297,6 +297,7 @@ fn parameters_move_once_and_for_all() -> Result<()> {
 #[cfg(feature = "gpu")]
 #[test]
 fn a_gpu_and_the_cpu_train_together() -> Result<()> {
+    use crate::Error;
     use crate::models::Cnn;
     use crate::nn::{Module, cross_entropy};
     let gpu = match Engine::new("gpu") {
