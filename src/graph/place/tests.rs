@@ -293,27 +293,44 @@ fn parameters_move_once_and_for_all() -> Result<()> {
     Ok(())
 }
 
-/// The GPU multiplies, the CPU does everything else, and nothing keeps them from it.
+/// A GPU that multiplies and a CPU that does everything else, with nothing to keep them from it; `None` where there is
+/// no GPU and none is required.
 #[cfg(feature = "gpu")]
-#[test]
-fn a_gpu_and_the_cpu_train_together() -> Result<()> {
-    use crate::Error;
-    use crate::models::Cnn;
-    use crate::nn::{Module, cross_entropy};
-    let gpu = match Engine::new("gpu") {
-        Ok(gpu) => gpu,
-        Err(error @ Error::NoDevice { .. })
+fn multiplier() -> Result<Option<Engine>> {
+    match Engine::new("gpu") {
+        Ok(gpu) => {
+            let free = Ceilings { launch: 1e-9, upload: 1e15, download: 1e15, ..FAST_GPU[GPU] };
+            let free = Ceilings { upload_latency: 1e-9, download_latency: 1e-9, ..free };
+            let cpu = Ceilings { flops: 1e9, bandwidth: 1e13, ..free };
+            Ok(Some(gpu.balanced_by([cpu, Ceilings { flops: 1e13, bandwidth: 1e9, ..free }])))
+        }
+        Err(error @ crate::Error::NoDevice { .. })
             if std::env::var_os("KILN_REQUIRE_GPU").is_none_or(|value| value != "1") =>
         {
             eprintln!("not run: {error}");
-            return Ok(());
+            Ok(None)
         }
-        Err(error) => return Err(error),
-    };
-    let free = Ceilings { launch: 1e-9, upload: 1e15, download: 1e15, ..FAST_GPU[GPU] };
-    let free = Ceilings { upload_latency: 1e-9, download_latency: 1e-9, ..free };
-    let multiplier = Ceilings { flops: 1e13, bandwidth: 1e9, ..free };
-    let both = gpu.balanced_by([Ceilings { flops: 1e9, bandwidth: 1e13, ..free }, multiplier]);
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(all(feature = "gpu", feature = "proof"))]
+#[test]
+fn operations_are_right_on_two_devices_at_once() -> Result<()> {
+    let Some(both) = multiplier()? else { return Ok(()) };
+    for case in crate::proof::cases() {
+        let value = case.value(&both)?;
+        assert!(value.passes(), "{}: {}", case.name, value.worst);
+    }
+    Ok(())
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn a_gpu_and_the_cpu_train_together() -> Result<()> {
+    use crate::models::Cnn;
+    use crate::nn::{Module, cross_entropy};
+    let Some(both) = multiplier()? else { return Ok(()) };
     let losses = |engine: &Engine| -> Result<(Vec<f64>, Vec<DeviceKind>)> {
         let params = Params::new(engine, 3);
         let model = Cnn::new(&params, 10)?;
@@ -332,7 +349,7 @@ fn a_gpu_and_the_cpu_train_together() -> Result<()> {
     };
     let (expected, _) = losses(&Engine::cpu())?;
     let (found, kinds) = losses(&both)?;
-    assert_eq!(kinds, [gpu.kind(), DeviceKind::Cpu]);
+    assert_eq!(kinds, [both.kind(), DeviceKind::Cpu]);
     for (found, expected) in found.iter().zip(&expected) {
         assert!((found - expected).abs() < 1e-4 * expected, "{found} {expected}");
     }
