@@ -20,8 +20,6 @@ pub(super) struct Item {
     pub pending: bool,
     /// Its value is asked for, or somebody outside this graph holds a handle to it.
     pub keep: bool,
-    /// Its value is on the way to the host.
-    pub read: bool,
     /// The item whose buffer holds its value: itself, unless it is a view.
     pub root: usize,
 }
@@ -49,9 +47,10 @@ pub(crate) fn evaluate(
         let targets: Vec<&Tensor> = targets.iter().filter(|t| t.engine().same(engine)).collect();
         let run = || {
             let profile = Profile::get()?;
-            let items = collect(&targets, finished, read)?;
+            let items = collect(&targets, finished)?;
             let tasks = tasks(&items, !engine.debugs_nan());
-            let Placement { devices, fates } = place(engine, &items, &tasks);
+            let wanted = if read { &targets[..] } else { &[] };
+            let Placement { devices, fates } = place(engine, &items, &tasks, wanted);
             let mut run = Run::new(&items, &tasks, profile);
             let mut all = || {
                 let mut tasks = tasks.iter().zip(&devices).enumerate();
@@ -85,7 +84,7 @@ fn undisturbed(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 }
 
 /// The pending graph below `targets` in the order of recording, its history released.
-fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync), read: bool) -> Result<Vec<Item>> {
+fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Item>> {
     let mut nodes: Vec<(Arc<Node>, Option<Vec<u64>>)> = Vec::new();
     let mut seen: HashMap<u64, usize> = HashMap::new();
     let mut stack: Vec<Arc<Node>> = targets.iter().map(|target| target.inner().clone()).collect();
@@ -121,11 +120,10 @@ fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync), read: b
         let pending = inputs.is_some();
         let inputs: Vec<usize> = inputs.unwrap_or_default().iter().map(|id| seen[id]).collect();
         let root = if pending && node.view { items[inputs[0]].root } else { at };
-        items.push(Item { keep: Arc::strong_count(&node) > 1, read: false, node, inputs, pending, root });
+        items.push(Item { keep: Arc::strong_count(&node) > 1, node, inputs, pending, root });
     }
     for target in targets {
-        let item = &mut items[seen[&target.id()]];
-        (item.keep, item.read) = (true, read);
+        items[seen[&target.id()]].keep = true;
     }
     Ok(items)
 }

@@ -12,7 +12,7 @@ mod tests;
 use super::execute::Item;
 use super::fuse::Task;
 use crate::device::{Device, DeviceKind};
-use crate::{Ceilings, Engine, Spec};
+use crate::{Ceilings, Engine, Spec, Tensor};
 use std::ops::Range;
 
 const CPU: usize = 0;
@@ -89,9 +89,14 @@ struct Assignment<'g> {
     readers: Vec<[u32; 2]>,
 }
 
-/// Decides where each task runs.
-pub(super) fn place<'a>(engine: &'a Engine, items: &[Item], tasks: &[Task]) -> Placement<'a> {
-    let mut graph = engine.rates().map(|rates| Graph::new(items, tasks, rates));
+/// Decides where each task runs. The host waits for what is `wanted`.
+pub(super) fn place<'a>(
+    engine: &'a Engine,
+    items: &[Item],
+    tasks: &[Task],
+    wanted: &[&Tensor],
+) -> Placement<'a> {
+    let mut graph = engine.rates().map(|rates| Graph::new(items, tasks, wanted, rates));
     let gpu = engine.gpu_device();
     let supported = |task: &Task| {
         let inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
@@ -135,13 +140,18 @@ fn seconds(rates: &[Ceilings; 2], task: &Task, output: &Spec) -> [f64; 2] {
 
 impl Graph {
     /// As if the GPU had a kernel for everything.
-    fn new(items: &[Item], tasks: &[Task], rates: &[Ceilings; 2]) -> Graph {
+    fn new(items: &[Item], tasks: &[Task], wanted: &[&Tensor], rates: &[Ceilings; 2]) -> Graph {
         let values = items.iter().map(|item| value(item, &rates[GPU]));
         let mut graph = Graph { values: values.collect(), ..Graph::default() };
         let mut kept = vec![false; items.len()];
         for item in items {
             kept[item.root] |= item.keep;
-            graph.values[item.root].wanted |= item.read;
+        }
+        for target in wanted {
+            // Items are in the order of their nodes.
+            if let Ok(at) = items.binary_search_by_key(&target.id(), |item| item.node.id) {
+                graph.values[items[at].root].wanted = true;
+            }
         }
         for (at, task) in tasks.iter().enumerate() {
             let (spec, start) = (&items[task.output].node.spec, graph.reads.len());

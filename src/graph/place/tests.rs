@@ -3,7 +3,7 @@ use crate::device::cpu::CpuDevice;
 use crate::device::{Argument, Buffer, Download, Memory, Storage};
 use crate::nn::{Init, Params};
 use crate::optim::{Optimizer, Sgd, SgdOptions};
-use crate::{Op, Result, Tensor};
+use crate::{Op, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
