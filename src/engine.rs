@@ -244,6 +244,11 @@ impl Engine {
         balance.get_or_init(|| measure().ok()).as_ref()
     }
 
+    /// Why the GPU runs whatever it has a kernel for, where it does.
+    pub(crate) fn preference(&self) -> &str {
+        if self.0.balance.is_some() { "not measured" } else { &self.0.reason }
+    }
+
     /// A buffer with a copy of `bytes`, on the main device if that can hold one so large. With two devices to
     /// choose from it stays where it is until an operation is placed: a copy to the GPU that proves
     /// unnecessary would cost a wait to get it back.

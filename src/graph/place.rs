@@ -118,7 +118,7 @@ pub(super) fn place<'a>(
     explain::print(engine, items, tasks, graph.as_ref(), &on, |at| match (&graph, supported[at]) {
         _ if gpu.is_none() => "only device",
         (_, false) => "no kernel",
-        (None, true) => engine.reason(),
+        (None, true) => engine.preference(),
         (Some(graph), true) => {
             let seconds = graph.nodes[at].seconds;
             if seconds[on[at]] <= seconds[1 - on[at]] { "cheaper" } else { "cheaper with transfers" }
