@@ -2,6 +2,8 @@
 //! wgpu, with a CPU backend that is fast in its own right.
 #![warn(missing_docs)]
 
+mod cache;
+mod ceilings;
 #[cfg(feature = "classical")]
 pub mod classical;
 pub mod data;
@@ -28,6 +30,7 @@ mod tensor;
 pub mod train;
 mod vectors;
 
+pub use ceilings::Ceilings;
 pub use dtype::{DType, Element};
 pub use engine::Engine;
 pub use error::{Error, Result};

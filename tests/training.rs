@@ -89,7 +89,7 @@ fn main() -> ExitCode {
     let runs: Runs = serde_json::from_str(&text).expect("runs.json has the documented form");
     let required = std::env::var_os("KILN_REQUIRE_GPU").is_some_and(|value| value != "0");
     let mut trials = Vec::new();
-    for device in ["cpu", "gpu"] {
+    for device in ["cpu", "gpu", "auto:gpu"] {
         let engine = Engine::new(device);
         for run in &runs.runs {
             let absent = engine.is_err() && !required;

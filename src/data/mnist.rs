@@ -1,8 +1,7 @@
 //! The MNIST handwritten digits.
 
 use super::{IdxArray, InMemory};
-use crate::{Error, Result};
-use std::env;
+use crate::{Error, Result, cache};
 use std::path::{Path, PathBuf};
 
 /// A part of a data set.
@@ -68,10 +67,8 @@ fn file(dir: &Path, name: &str) -> Option<PathBuf> {
 
 /// Where MNIST may be, in the order in which to look.
 fn places() -> Vec<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
     let mut places = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mnist"), "assets/mnist".into()];
-    places.extend(variable("KILN_DATA").map(|dir| dir.join("mnist")));
-    places.extend(cache.map(|dir| dir.join("kiln/mnist")));
+    places.extend(cache::variable("KILN_DATA").map(|dir| dir.join("mnist")));
+    places.extend(cache::directory().map(|dir| dir.join("mnist")));
     places
 }

@@ -19,6 +19,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What a device is, for placement and for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,12 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// The device's name, as its driver gives it.
     fn name(&self) -> &str;
 
+    /// Its name and whatever else tells how fast it is, such as the driver's version: what is measured of a
+    /// device is remembered under it.
+    fn identity(&self) -> String {
+        self.name().to_string()
+    }
+
     /// What it is.
     fn kind(&self) -> DeviceKind;
 
@@ -64,6 +71,11 @@ pub trait Device: fmt::Debug + Send + Sync {
 
     /// The bytes of `range`, once everything queued before has run.
     fn download<'a>(&'a self, buffer: &Buffer, range: Range<usize>) -> Download<'a>;
+
+    /// The bytes of `range` where they lie in the program's own memory, which saves the copy of a download.
+    fn bytes<'a>(&self, _buffer: &'a Buffer, _range: Range<usize>) -> Option<&'a [u8]> {
+        None
+    }
 
     /// The byte alignment at which a kernel's input may start inside a buffer.
     fn alignment(&self) -> usize;
@@ -112,14 +124,21 @@ pub trait Storage: Any + fmt::Debug + Send + Sync {
 /// A shared handle to memory on some device.
 #[derive(Clone, Debug)]
 pub struct Buffer {
-    storage: Arc<dyn Storage>,
+    shared: Arc<Shared<dyn Storage>>,
     kind: DeviceKind,
+}
+
+#[derive(Debug)]
+struct Shared<S: ?Sized> {
+    /// Graphs that have made or read the content, or what it takes the place of; for placement.
+    uses: AtomicU32,
+    storage: S,
 }
 
 impl Buffer {
     /// Wraps a device's own storage.
     pub fn new(storage: impl Storage, kind: DeviceKind) -> Buffer {
-        Buffer { storage: Arc::new(storage), kind }
+        Buffer { shared: Arc::new(Shared { uses: AtomicU32::new(0), storage }), kind }
     }
 
     /// The kind of device that holds it.
@@ -129,16 +148,24 @@ impl Buffer {
 
     /// The storage as the device's own type; `None` when another device made the buffer.
     pub fn storage<T: Storage>(&self) -> Option<&T> {
-        self.storage.as_any().downcast_ref()
+        self.shared.storage.as_any().downcast_ref()
     }
 
     /// Whether this is the only handle to the memory.
     pub fn is_unique(&self) -> bool {
-        Arc::strong_count(&self.storage) == 1
+        Arc::strong_count(&self.shared) == 1
     }
 
     /// Whether both are handles to the same memory.
     pub fn same(&self, other: &Buffer) -> bool {
-        Arc::ptr_eq(&self.storage, &other.storage)
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    pub(crate) fn uses(&self) -> u32 {
+        self.shared.uses.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_uses(&self, uses: u32) {
+        self.shared.uses.store(uses, Ordering::Relaxed);
     }
 }

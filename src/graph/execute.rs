@@ -1,6 +1,7 @@
 //! Runs what is pending: order, memory, device by device.
 
 use super::fuse::{Task, tasks};
+use super::place::{Fate, Placement, place};
 use super::profile::Profile;
 use crate::device::cpu::threads;
 use crate::device::{Argument, Buffer, Device, DeviceKind};
@@ -28,7 +29,12 @@ pub(super) struct Item {
 /// Nodes forget their inputs where no gradient can flow through them any more, or where
 /// `finished` says so of a node number; then values that nobody holds live only until their last
 /// use. A differentiable node that keeps its history keeps its value too, for a later `backward`.
-pub(crate) fn evaluate(targets: &[Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<()> {
+/// `read` says that the host waits for the targets.
+pub(crate) fn evaluate(
+    targets: &[Tensor],
+    finished: &(dyn Fn(u64) -> bool + Sync),
+    read: bool,
+) -> Result<()> {
     let pending = |t: &Tensor| t.inner().state().value.is_none();
     let mut by_engine: Vec<&Tensor> = Vec::new();
     for target in targets.iter().filter(|target| pending(target)) {
@@ -43,15 +49,22 @@ pub(crate) fn evaluate(targets: &[Tensor], finished: &(dyn Fn(u64) -> bool + Syn
             let profile = Profile::get()?;
             let items = collect(&targets, finished)?;
             let tasks = tasks(&items, !engine.debugs_nan());
+            let wanted = if read { &targets[..] } else { &[] };
+            let Placement { devices, fates } = place(engine, &items, &tasks, wanted);
             let mut run = Run::new(&items, &tasks, profile);
-            let result = tasks.iter().enumerate().try_for_each(|(at, task)| run.task(at, task));
-            run.settle(result.is_err());
+            let mut all = || {
+                let mut tasks = tasks.iter().zip(&devices).enumerate();
+                tasks.try_for_each(|(at, (task, device))| run.task(at, task, *device))
+            };
+            // Many kernels, handed over to the threads that run them once.
+            let on_threads = devices.iter().any(|device| device.kind() == DeviceKind::Cpu);
+            let result = if on_threads { threads::run(all) } else { all() };
+            run.settle(result.is_err(), &fates);
             result
         };
         undisturbed(|| {
             let _running = engine.lock();
-            // Many kernels, handed over to the threads that run them once.
-            if engine.kind() == DeviceKind::Cpu { threads::run(run) } else { run() }
+            run()
         })?;
     }
     Ok(())
@@ -149,18 +162,17 @@ impl<'a> Run<'a> {
         Run { items, buffers, copies: HashMap::new(), last_use, profile }
     }
 
-    fn task(&mut self, at: usize, task: &Task) -> Result<()> {
+    fn task(&mut self, at: usize, task: &Task, device: &dyn Device) -> Result<()> {
         let item = &self.items[task.output];
         let (spec, engine) = (item.node.spec, item.node.engine());
         let specs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
         // Without elements there is nothing to compute, and no kernel needs to know of that.
         let runs = spec.elements() > 0;
-        let device = if runs { engine.place(&*task.op, &specs, &spec) } else { engine.main() };
         let mut arguments = task
             .inputs
             .iter()
             .filter(|_| runs)
-            .map(|&(root, spec)| self.argument(root, spec, &*task.op, &**device))
+            .map(|&(root, spec)| self.argument(root, spec, &*task.op, device))
             .collect::<Result<Vec<_>>>()?;
         for &(root, _) in &task.inputs {
             if self.last_use[root] == Some(at) {
@@ -179,11 +191,11 @@ impl<'a> Run<'a> {
         if runs {
             let run = || device.run(&*task.op, &arguments, &output);
             match self.profile {
-                Some(profile) => profile.run(&*task.op, &specs, &spec, &**device, run)?,
+                Some(profile) => profile.run(&*task.op, &specs, &spec, device, run)?,
                 None => run()?,
             }
             if engine.debugs_nan() {
-                check_finite(&*task.op, &specs, &output, &**device)?;
+                check_finite(&*task.op, &specs, &output, device)?;
             }
         }
         arguments.clear();
@@ -203,8 +215,11 @@ impl<'a> Run<'a> {
             let extent = spec.layout.extent();
             let end = self.items[root].node.spec.layout.extent().end.max(extent.end);
             let moved = |range: Range<usize>| {
-                let bytes = pollster::block_on(from.download(&buffer, range.start * size..range.end * size))?;
-                device.upload(&bytes)
+                let range = range.start * size..range.end * size;
+                match from.bytes(&buffer, range.clone()) {
+                    Some(bytes) => device.upload(bytes),
+                    None => device.upload(&pollster::block_on(from.download(&buffer, range))?),
+                }
             };
             buffer = match self.copies.get(&root) {
                 Some(copy) => copy.clone(),
@@ -232,14 +247,19 @@ impl<'a> Run<'a> {
         Ok(output)
     }
 
-    /// Gives the nodes their values; after an error, what was not computed gets its inputs back.
-    fn settle(mut self, failed: bool) {
+    /// Gives the nodes their values, and those that move the copy on the other device; after an error, what was
+    /// not computed gets its inputs back.
+    fn settle(mut self, failed: bool, fates: &[Fate]) {
         for (at, item) in self.items.iter().enumerate() {
-            let value =
-                if item.root == at { self.buffers[at].clone() } else { self.buffers[item.root].clone() };
+            let fate = fates.get(item.root).copied().unwrap_or_default();
+            let moved = if fate.moves { self.copies.remove(&at) } else { None };
+            let value = moved.or_else(|| self.buffers[item.root].clone());
+            if let Some(value) = &value {
+                value.set_uses(fate.uses);
+            }
             let mut state = item.node.state();
             if !item.pending {
-                state.value = state.value.take().or(value);
+                state.value = value.or(state.value.take());
             } else if item.keep && value.is_some() {
                 state.value = value;
             } else if failed {

@@ -54,7 +54,7 @@ impl Gradients {
         let mut targets = others;
         targets.push(self.loss.clone());
         targets.extend(self.by_id.values().cloned());
-        super::execute::evaluate(&targets, &|id| self.visited.contains(&id))
+        super::execute::evaluate(&targets, &|id| self.visited.contains(&id), false)
     }
 
     /// Computes `targets` and the loss, and forgets how the loss was computed: its value stays,
@@ -63,7 +63,7 @@ impl Gradients {
         let mut targets = targets.to_vec();
         targets.push(self.loss.clone());
         drop(self.by_id);
-        super::execute::evaluate(&targets, &|id| self.visited.contains(&id))?;
+        super::execute::evaluate(&targets, &|id| self.visited.contains(&id), false)?;
         // What had been computed before (a loss that was read early) was not part of that.
         let mut stack = vec![self.loss];
         while let Some(tensor) = stack.pop() {

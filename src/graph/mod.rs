@@ -3,6 +3,7 @@
 pub(crate) mod execute;
 mod fuse;
 pub(crate) mod grad;
+mod place;
 mod profile;
 
 pub use grad::Gradients;
@@ -14,7 +15,7 @@ use std::collections::btree_map::Entry;
 /// Computes several tensors in one go: what they share is computed once.
 pub fn eval<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
     let tensors: Vec<Tensor> = tensors.into_iter().cloned().collect();
-    execute::evaluate(&tensors, &|_| false)
+    execute::evaluate(&tensors, &|_| false, false)
 }
 
 /// Everything that `output` is computed from and that has not been computed yet, in the order of

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 /// `[.., m, k] x [.., k, n] -> [.., m, n]` for inputs of the same leading dimensions.
 #[derive(Debug)]
-struct Matmul;
+pub(crate) struct Matmul;
 
 /// One product of a batch: sizes, and the strides of a row and a column of each operand.
 #[derive(Clone, Copy, Debug)]

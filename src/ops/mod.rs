@@ -16,7 +16,7 @@ pub(crate) mod fused;
 mod gather;
 mod linear;
 mod math;
-mod matmul;
+pub(crate) mod matmul;
 mod norm;
 mod pad;
 mod pad_mode;

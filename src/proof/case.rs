@@ -203,7 +203,7 @@ impl Input {
 }
 
 /// A function that several threads may call.
-type Boxed<In, Out> = Box<dyn Fn(&In) -> Out + Send + Sync>;
+pub type Boxed<In, Out> = Box<dyn Fn(&In) -> Out + Send + Sync>;
 
 /// One line of the table: an operation on certain inputs, and what it should give.
 pub struct Case {
@@ -232,6 +232,16 @@ pub struct Cost {
     pub flops: u64,
     /// Bytes of the inputs as the operation sees them, and of the result.
     pub bytes: u64,
+}
+
+impl Cost {
+    /// Of what was recorded between inputs and output.
+    pub fn of(inputs: &[Tensor], output: &Tensor) -> Cost {
+        let seen = |tensor: &Tensor| (tensor.elements() * tensor.dtype().size()) as u64;
+        let bytes = inputs.iter().chain([output]).map(seen).sum();
+        let flops = recorded(inputs, output).iter().map(flops).sum();
+        Cost { flops, bytes }
+    }
 }
 
 impl Case {
@@ -294,11 +304,7 @@ impl Case {
     /// What the operation costs. Records it on `engine`, and runs nothing.
     pub fn cost(&self, engine: &Engine) -> Result<Cost> {
         let inputs = self.tensors(engine)?;
-        let output = (self.op)(&inputs)?;
-        let seen = |tensor: &Tensor| (tensor.elements() * tensor.dtype().size()) as u64;
-        let bytes = inputs.iter().chain([&output]).map(seen).sum();
-        let flops = recorded(&inputs, &output).iter().map(flops).sum();
-        Ok(Cost { flops, bytes })
+        Ok(Cost::of(&inputs, &(self.op)(&inputs)?))
     }
 
     /// The names of the kernels that the operation consists of before fusion, each once.

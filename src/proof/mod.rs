@@ -16,8 +16,10 @@
 mod case;
 mod check;
 mod reference;
+mod speed;
 mod table;
 
 pub use case::{Array, Case, Cost, Input};
 pub use check::{Deviation, compare};
+pub use speed::{Workload, workloads};
 pub use table::cases;

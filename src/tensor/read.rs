@@ -8,7 +8,7 @@ use crate::{DType, Element, Error, Result};
 impl Tensor {
     /// Computes this tensor (and what it depends on) now, unless that has been done.
     pub fn eval(&self) -> Result<&Tensor> {
-        execute::evaluate(std::slice::from_ref(self), &|_| false)?;
+        execute::evaluate(std::slice::from_ref(self), &|_| false, false)?;
         Ok(self)
     }
 
@@ -33,7 +33,7 @@ impl Tensor {
 
     /// As [`to_bytes`](Tensor::to_bytes), without blocking the thread while the device works.
     pub async fn to_bytes_async(&self) -> Result<Vec<u8>> {
-        self.eval()?;
+        execute::evaluate(std::slice::from_ref(self), &|_| false, true)?;
         let value = self.inner().state().value.clone();
         let Some(buffer) = value else {
             return Err(Error::op("to_vec", "the tensor has no value after its evaluation"));

@@ -1,6 +1,7 @@
 //! The command line, as a user runs it.
 
 mod images;
+mod placement;
 
 use serde_json::Value;
 use std::path::Path;

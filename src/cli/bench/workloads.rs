@@ -9,6 +9,7 @@ use kiln::nn::{LSTM, Module, Params, TransformerEncoderLayer, TransformerOptions
 use kiln::ops::Conv2dOptions;
 use kiln::optim::{Adam, AdamOptions, Optimizer, Sgd, SgdOptions};
 use kiln::{Engine, Gradients, Tensor, eval, no_grad};
+use std::time::Duration;
 
 /// Names and what is done, in the order they run.
 pub const WORKLOADS: &[(&str, &str)] = &[
@@ -20,7 +21,7 @@ pub const WORKLOADS: &[(&str, &str)] = &[
     ("w6", "inference of ResNet-18, one image and 32"),
     ("w7lstm", "an LSTM of 256 over 64 steps, batch 32, forward and backward"),
     ("w7attn", "a transformer block of 256, batch 8 of 128 tokens, forward and backward"),
-    ("peak", "the device's own ceilings: arithmetic, bandwidth, latencies"),
+    ("peak", "the device's own ceilings: arithmetic, bandwidth, transfers, latencies"),
 ];
 
 /// Floating-point operations of one pass of w2's convolution, in units of 10^9.
@@ -219,39 +220,23 @@ impl Bench<'_> {
     }
 
     fn peak(&mut self) -> Result<()> {
-        for n in [1024, 2048] {
-            let (a, b) = (self.uniform([n, n])?, self.uniform([n, n])?);
-            let timing = self.time(false, || Ok(vec![a.matmul(&b)?]))?;
-            let rate = 2.0 * (n as f64).powi(3) / timing.median / 1e9;
-            self.report.add(format!("gemm_{n}"), rate, "GFLOP/s");
+        let peak = self.engine.ceilings(Duration::from_millis(500))?;
+        for (metric, per_second, unit) in [
+            ("gemm", peak.flops, "GFLOP/s"),
+            ("bandwidth", peak.bandwidth, "GB/s"),
+            ("upload", peak.upload, "GB/s"),
+            ("download", peak.download, "GB/s"),
+        ] {
+            self.report.add(metric, per_second / 1e9, unit);
         }
-        let x = self.uniform([4 * CHAIN])?;
-        let bytes = 4.0 * x.elements() as f64;
-        let timing = self.time(false, || Ok(vec![x.neg()?]))?;
-        self.report.add("bandwidth", 2.0 * bytes / timing.median / 1e9, "GB/s");
-
-        let small = self.uniform([1])?;
-        let timing = self.time(false, || Ok(vec![small.neg()?]))?;
-        self.report.add("launch", timing.median * 1e6, "us");
-        let timing = self.time(true, || Ok(vec![small.neg()?]))?;
-        self.report.add("launch_and_wait", timing.median * 1e6, "us");
-
-        let host = self.random.floats(CHAIN);
-        let upload = |count: usize| Tensor::from_slice(&host[..count], count, self.engine);
-        let timing = time(false, |wait| {
-            upload(CHAIN)?.eval()?;
-            if wait {
-                self.engine.synchronize()?;
-            }
-            Ok(())
-        })?;
-        self.report.add("upload", 4.0 * CHAIN as f64 / timing.median / 1e9, "GB/s");
-        let device = upload(CHAIN)?;
-        let timing = time(false, |_| device.to_vec::<f32>().map(drop).map_err(Into::into))?;
-        self.report.add("download", 4.0 * CHAIN as f64 / timing.median / 1e9, "GB/s");
-        let device = upload(1)?;
-        let timing = time(true, |_| device.to_vec::<f32>().map(drop).map_err(Into::into))?;
-        self.report.add("download_latency", timing.median * 1e6, "us");
+        for (metric, seconds) in [
+            ("launch", peak.launch),
+            ("launch_and_wait", peak.launch_and_wait),
+            ("upload_latency", peak.upload_latency),
+            ("download_latency", peak.download_latency),
+        ] {
+            self.report.add(metric, seconds * 1e6, "us");
+        }
         Ok(())
     }
 }

@@ -65,6 +65,10 @@ impl Device for CpuDevice {
         Box::pin(std::future::ready(copy))
     }
 
+    fn bytes<'a>(&self, buffer: &'a Buffer, range: Range<usize>) -> Option<&'a [u8]> {
+        self.block(buffer).ok()?.bytes().get(range)
+    }
+
     fn alignment(&self) -> usize {
         1
     }

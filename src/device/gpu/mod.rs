@@ -244,6 +244,11 @@ impl Device for GpuDevice {
         &self.context.name
     }
 
+    fn identity(&self) -> String {
+        let info = self.context.device.adapter_info();
+        format!("{} {} {}", self.context.name, info.driver, info.driver_info)
+    }
+
     fn kind(&self) -> DeviceKind {
         self.kind
     }
