@@ -100,6 +100,11 @@ impl KernelFunction {
         Err(Error::op(name, "kernel values overflow; scale x first"))
     }
 
+    /// Whether it is for rows of so many columns.
+    pub(super) fn fits(&self, columns: usize) -> bool {
+        self.centre.as_ref().is_none_or(|centre| centre.len() == columns)
+    }
+
     /// Rows as the other methods take them.
     pub(super) fn prepare(&self, x: ArrayView2<'_, f64>) -> Array2<f64> {
         match &self.centre {

@@ -231,7 +231,12 @@ macro_rules! k_means {
             }
         }
 
-        model!($model = $name);
+        model!(
+            $model = $name,
+            fn is_consistent(&self) -> bool {
+                self.centers.ncols() == self.n_features && !self.centers.is_empty()
+            }
+        );
     };
 }
 
