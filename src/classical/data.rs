@@ -405,3 +405,21 @@ pub(super) fn check_weights(name: &'static str, rows: usize, weights: &[f64]) ->
     }
     Ok(())
 }
+
+/// The numbers, if they are all finite: a model may be read from a file in which they are not, and sums of
+/// extreme values overflow.
+pub(super) fn finite<'a, N: IntoIterator<Item = &'a f64>>(name: &'static str, numbers: N) -> Result<()> {
+    match numbers.into_iter().find(|number| !number.is_finite()) {
+        None => Ok(()),
+        Some(number) => {
+            let message =
+                format!("the prediction is {number}; x, or the model, holds values of extreme size");
+            Err(Error::op(name, message))
+        }
+    }
+}
+
+/// The name of a column; where none was given, one by its number.
+pub(super) fn column_name(names: &[String], column: usize) -> String {
+    names.get(column).cloned().unwrap_or_else(|| format!("x{column}"))
+}

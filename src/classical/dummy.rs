@@ -55,7 +55,12 @@ impl Classifier for DummyClassifier {
     }
 }
 
-model!(DummyClassifier = "DummyClassifier");
+model!(
+    DummyClassifier = "DummyClassifier",
+    fn is_consistent(&self) -> bool {
+        !self.classes.is_empty() && self.class_prior.len() == self.classes.len()
+    }
+);
 
 /// A regressor that always predicts the mean of the targets.
 #[derive(Debug, Clone, Serialize, Deserialize)]

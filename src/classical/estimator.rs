@@ -4,7 +4,7 @@
 //! for code that chooses an estimator at run time (pipelines, grid search, voting).
 
 use super::data::{
-    Accepts, Classes, Features, Labels, Matrix, Targets, Training, checked_features, checked_targets,
+    Accepts, Classes, Features, Labels, Matrix, Targets, Training, checked_features, checked_targets, finite,
 };
 use super::metrics;
 use super::persist::Saved;
@@ -71,6 +71,12 @@ pub trait Model: Debug + Send + Sync {
     /// sums of the squares of linear coefficients. `None` if it cannot say.
     fn importances(&self) -> Option<Vec<f64>> {
         None
+    }
+
+    /// Whether the fields fit each other as a fit leaves them, which predictions rely on. Asked of a model that
+    /// was read: the checksum of a file does not tell that a fit made it.
+    fn is_consistent(&self) -> bool {
+        true
     }
 
     /// The model as bytes that [`Saved::from_bytes`] reads.
@@ -148,7 +154,10 @@ pub trait Classifier: Model {
     /// As [`Model::input`], and if the model gives no probabilities.
     fn predict_proba(&self, x: &dyn Features) -> Result<Array2<f64>> {
         let probabilities = self.probabilities(&self.input(x)?)?;
-        probabilities.ok_or_else(|| Error::op(self.name(), "this model gives no probabilities"))
+        let none = || Error::op(self.name(), "this model gives no probabilities");
+        let probabilities = probabilities.ok_or_else(none)?;
+        finite(self.name(), &probabilities)?;
+        Ok(probabilities)
     }
 
     /// Confidence scores, as [`Classifier::scores`] describes.
@@ -157,7 +166,9 @@ pub trait Classifier: Model {
     /// As [`Model::input`], and if the model has no decision function.
     fn decision_function(&self, x: &dyn Features) -> Result<Array2<f64>> {
         let scores = self.scores(&self.input(x)?)?;
-        scores.ok_or_else(|| Error::op(self.name(), "this model has no decision function"))
+        let scores = scores.ok_or_else(|| Error::op(self.name(), "this model has no decision function"))?;
+        finite(self.name(), &scores)?;
+        Ok(scores)
     }
 
     /// The accuracy on `x` and `y`, between 0 and 1.
@@ -182,7 +193,9 @@ pub trait Regressor: Model {
     /// # Errors
     /// As [`Model::input`].
     fn predict(&self, x: &dyn Features) -> Result<Array1<f64>> {
-        Ok(self.predict_rows(&self.input(x)?)?.into())
+        let predicted = self.predict_rows(&self.input(x)?)?;
+        finite(self.name(), &predicted)?;
+        Ok(predicted.into())
     }
 
     /// The coefficient of determination R2 on `x` and `y`, at most 1.
@@ -232,7 +245,9 @@ pub trait OutlierDetector: Model {
     /// # Errors
     /// As [`Model::input`].
     fn decision_function(&self, x: &dyn Features) -> Result<Array1<f64>> {
-        Ok(self.outlier_scores(&self.input(x)?)?.into())
+        let scores = self.outlier_scores(&self.input(x)?)?;
+        finite(self.name(), &scores)?;
+        Ok(scores.into())
     }
 
     /// -1 for outliers, 1 for inliers.
@@ -268,7 +283,10 @@ pub trait Transformer: Model {
     /// # Errors
     /// As [`Model::input`], and if a value cannot be transformed.
     fn transform(&self, x: &dyn Features) -> Result<Array2<f64>> {
-        Ok(self.transform_rows(&self.input(x)?)?.dense().into_owned())
+        let rows = self.transform_rows(&self.input(x)?)?.dense().into_owned();
+        // NaN is a missing value that stays one.
+        finite(self.name(), rows.iter().filter(|value| !value.is_nan()))?;
+        Ok(rows)
     }
 
     /// The original rows of transformed ones.
@@ -277,7 +295,10 @@ pub trait Transformer: Model {
     /// As [`Model::input`], and if the transform has no inverse.
     fn inverse_transform(&self, x: &dyn Features) -> Result<Array2<f64>> {
         let matrix = checked_features(self.name(), self.accepts(), x)?;
-        self.inverse_rows(&matrix)?.ok_or_else(|| Error::op(self.name(), "this transform has no inverse"))
+        let rows = self.inverse_rows(&matrix)?;
+        let rows = rows.ok_or_else(|| Error::op(self.name(), "this transform has no inverse"))?;
+        finite(self.name(), rows.iter().filter(|value| !value.is_nan()))?;
+        Ok(rows)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{Error, Result};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::ops::Deref;
@@ -27,7 +28,7 @@ pub trait Saved: Model + Serialize + DeserializeOwned {
     /// # Errors
     /// Bytes that are no model, of another version, of another estimator, or damaged.
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        from_bytes(Self::NAME, bytes)
+        from_bytes(Self::NAME, bytes, Self::is_consistent)
     }
 
     /// Reads a model that [`Model::save`] wrote.
@@ -61,14 +62,57 @@ pub(super) fn to_bytes(name: &'static str, model: &impl Serialize) -> Result<Vec
     Ok(bytes)
 }
 
-/// What [`to_bytes`] made these bytes of.
-pub(super) fn from_bytes<T: DeserializeOwned>(expected: &'static str, bytes: &[u8]) -> Result<T> {
+/// What [`to_bytes`] made these bytes of, if its fields fit each other.
+pub(super) fn from_bytes<T: DeserializeOwned>(
+    expected: &'static str,
+    bytes: &[u8],
+    is_consistent: impl FnOnce(&T) -> bool,
+) -> Result<T> {
     let (name, payload) = open(bytes)?;
     if name != expected {
         return Err(Error::op(expected, format!("the saved model is a {name}")));
     }
-    postcard::from_bytes(payload)
-        .map_err(|error| Error::op(expected, format!("the saved model is damaged: {error}")))
+    let damaged = |reason: &str| Error::op(expected, format!("the saved model is damaged: {reason}"));
+    let _level = Level::enter().ok_or_else(|| damaged("too many models within each other"))?;
+    let model = postcard::from_bytes(payload).map_err(|error| {
+        let reason = REASON.take();
+        let text = reason.clone().unwrap_or_else(|| error.to_string());
+        REASON.set(reason);
+        damaged(&text)
+    })?;
+    if is_consistent(&model) { Ok(model) } else { Err(damaged("its fields do not fit each other")) }
+}
+
+thread_local! {
+    /// How many models, each within the one before it, are being read.
+    static LEVELS: Cell<usize> = const { Cell::new(0) };
+    /// Why the innermost of them cannot be read, for which the format's own errors have no room.
+    static REASON: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// A model that is being read: reading those within it takes more of the stack, which ends.
+struct Level;
+
+impl Level {
+    /// Models within each other that are read; no pipeline of sense comes near.
+    const MOST: usize = 32;
+
+    fn enter() -> Option<Level> {
+        let levels = LEVELS.get();
+        if levels == 0 {
+            REASON.set(None);
+        }
+        (levels < Level::MOST).then(|| {
+            LEVELS.set(levels + 1);
+            Level
+        })
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        LEVELS.set(LEVELS.get() - 1);
+    }
 }
 
 /// The estimator's name and the payload, after the checks that need no estimator.
@@ -169,6 +213,9 @@ impl<T: ?Sized + Kind> Serialize for Boxed<T> {
 
 impl<'de, T: ?Sized + Kind> Deserialize<'de> for Boxed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Boxed::from_bytes(&Vec::<u8>::deserialize(deserializer)?).map_err(D::Error::custom)
+        Boxed::from_bytes(&Vec::<u8>::deserialize(deserializer)?).map_err(|error| {
+            REASON.set(Some(REASON.take().unwrap_or_else(|| error.to_string())));
+            D::Error::custom(error)
+        })
     }
 }

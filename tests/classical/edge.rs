@@ -296,6 +296,9 @@ fn every_estimator_survives_bad_input() {
                     "{}: names of columns",
                     entry.name
                 );
+                // Refused or not, what fits neither the columns given nor those made is no panic.
+                model.feature_names_out(&[]);
+                drop(model.inverse_transform(&Array2::<f64>::zeros((2, 9))));
                 // A missing value that was not to be filled stays one.
                 let stays = case.x.iter().chain(&case.new).any(|value| value.is_nan());
                 let keep = |value: &f64| !(stays && value.is_nan());

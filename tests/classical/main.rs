@@ -2,6 +2,7 @@
 
 mod calibration;
 mod cluster;
+mod damaged;
 mod decomposition;
 mod edge;
 mod fixtures;

@@ -150,4 +150,13 @@ impl Classifier for CategoricalNB {
     }
 }
 
-model!(CategoricalNB = "CategoricalNB");
+model!(
+    CategoricalNB = "CategoricalNB",
+    fn is_consistent(&self) -> bool {
+        let classes = self.classes.len();
+        classes > 0
+            && self.class_log_prior.len() == classes
+            && self.feature_log_prob.len() == self.n_features
+            && self.feature_log_prob.iter().all(|feature| feature.len() == classes)
+    }
+);

@@ -104,9 +104,17 @@ macro_rules! discrete {
             }
         }
 
-        model!($model = $name, fn accepts(&self) -> Accepts {
+        model!(
+            $model = $name, fn accepts(&self) -> Accepts {
             ACCEPTS
-        });
+        },
+            fn is_consistent(&self) -> bool {
+                let (classes, features) = (self.classes.len(), self.n_features);
+                self.joint.fits(features, classes)
+                    && self.class_log_prior.len() == classes
+                    && self.feature_log_prob.len() == classes * features
+            }
+        );
     };
 }
 

@@ -215,4 +215,13 @@ impl Classifier for GaussianNB {
     }
 }
 
-model!(GaussianNB = "GaussianNB");
+model!(
+    GaussianNB = "GaussianNB",
+    fn is_consistent(&self) -> bool {
+        let numbers = self.classes.len().saturating_mul(self.n_features);
+        numbers > 0
+            && self.class_prior.len() == self.classes.len()
+            && self.theta.len() == numbers
+            && self.var.len() == numbers
+    }
+);

@@ -256,5 +256,12 @@ model!(
     CalibratedClassifier = "CalibratedClassifier",
     fn accepts(&self) -> Accepts {
         Accepts { missing: self.missing, ..Accepts::PLAIN }
+    },
+    fn is_consistent(&self) -> bool {
+        let isotonic = |calibrator: &Calibrator| match calibrator {
+            Calibrator::Sigmoid(_) => true,
+            Calibrator::Isotonic(isotonic) => isotonic.is_consistent(),
+        };
+        !self.classes.is_empty() && self.folds.iter().flat_map(|(_, calibrators)| calibrators).all(isotonic)
     }
 );

@@ -103,4 +103,9 @@ impl Regressor for IsotonicRegression {
     }
 }
 
-model!(IsotonicRegression = "IsotonicRegression");
+model!(
+    IsotonicRegression = "IsotonicRegression",
+    fn is_consistent(&self) -> bool {
+        !self.x.is_empty() && self.x.len() == self.y.len()
+    }
+);

@@ -190,4 +190,9 @@ impl Clusterer for MeanShift {
     }
 }
 
-model!(MeanShift = "MeanShift");
+model!(
+    MeanShift = "MeanShift",
+    fn is_consistent(&self) -> bool {
+        self.index.fits(self.n_features, 1)
+    }
+);

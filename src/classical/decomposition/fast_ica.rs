@@ -270,4 +270,10 @@ impl Transformer for FastIca {
     }
 }
 
-model!(FastIca = "FastICA");
+model!(
+    FastIca = "FastICA",
+    fn is_consistent(&self) -> bool {
+        let shape = (self.components.nrows(), self.n_features);
+        self.mean.len() == shape.1 && self.components.dim() == shape && self.mixing.t().dim() == shape
+    }
+);

@@ -162,4 +162,9 @@ impl IncrementalPca {
 }
 
 accessors!(IncrementalPca);
-model!(IncrementalPca = "IncrementalPCA");
+model!(
+    IncrementalPca = "IncrementalPCA",
+    fn is_consistent(&self) -> bool {
+        self.projection.fits(self.n_features) && self.variance.len() == self.n_features
+    }
+);

@@ -75,6 +75,11 @@ impl KernelSpace {
         Ok(KernelSpace { column_means, mean, eigenvalues, eigenvectors })
     }
 
+    /// Whether it was made of so many rows.
+    pub(crate) fn fits(&self, rows: usize) -> bool {
+        self.column_means.len() == rows && self.eigenvectors.dim() == (rows, self.eigenvalues.len())
+    }
+
     /// The coordinates of the rows it was made of, `[rows, components]`.
     pub(crate) fn embedding(&self) -> Array2<f64> {
         &self.eigenvectors * &self.eigenvalues.mapv(f64::sqrt)
@@ -251,4 +256,14 @@ impl Transformer for KernelPca {
     }
 }
 
-model!(KernelPca = "KernelPCA");
+model!(
+    KernelPca = "KernelPCA",
+    fn is_consistent(&self) -> bool {
+        let inverse = |(embedding, weights): &(Array2<f64>, Array2<f64>)| {
+            weights.dim() == (embedding.nrows(), self.n_features)
+        };
+        self.rows.ncols() == self.n_features
+            && self.space.fits(self.rows.nrows())
+            && self.inverse.as_ref().is_none_or(inverse)
+    }
+);

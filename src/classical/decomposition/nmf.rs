@@ -230,4 +230,9 @@ impl Transformer for Nmf {
     }
 }
 
-model!(Nmf = "NMF");
+model!(
+    Nmf = "NMF",
+    fn is_consistent(&self) -> bool {
+        self.components.ncols() == self.n_features && self.params.check().is_ok()
+    }
+);

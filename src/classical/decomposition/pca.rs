@@ -210,4 +210,9 @@ impl Pca {
 }
 
 accessors!(Pca);
-model!(Pca = "PCA");
+model!(
+    Pca = "PCA",
+    fn is_consistent(&self) -> bool {
+        self.projection.fits(self.n_features)
+    }
+);

@@ -20,6 +20,11 @@ pub(super) struct Projection {
 }
 
 impl Projection {
+    pub fn fits(&self, features: usize) -> bool {
+        let components = (self.explained_variance.len(), features);
+        self.mean.len() == features && self.components.dim() == components
+    }
+
     /// The coordinates of rows, `[rows, components]`.
     pub fn transform(&self, name: &'static str, x: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
         let mut out = matmul(x, self.components.t());

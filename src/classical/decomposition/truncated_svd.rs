@@ -143,5 +143,8 @@ model!(
     TruncatedSvd = "TruncatedSVD",
     fn accepts(&self) -> Accepts {
         SPARSE
+    },
+    fn is_consistent(&self) -> bool {
+        self.components.ncols() == self.n_features
     }
 );

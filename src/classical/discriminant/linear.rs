@@ -18,6 +18,10 @@ linear_classifier!(
     /// classes best ([`Transformer`]), but for the `Lsqr` solver.
     LinearDiscriminantAnalysis = "LinearDiscriminantAnalysis", accepts Accepts::PLAIN,
     probabilities |_, scores| Some(if scores.ncols() == 1 { binary_probabilities(scores.view()) } else { softmax(scores) }),
+    consistent |model| {
+        let fits = |map: &Linear| map.fits(model.n_features, map.intercept().len());
+        model.projection.as_ref().is_none_or(fits)
+    },
     field projection: Option<Linear>,
     field explained_variance_ratio: Vec<f64>
 );

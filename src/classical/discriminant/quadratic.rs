@@ -130,4 +130,13 @@ impl Classifier for QuadraticDiscriminantAnalysis {
     }
 }
 
-model!(QuadraticDiscriminantAnalysis = "QuadraticDiscriminantAnalysis");
+model!(
+    QuadraticDiscriminantAnalysis = "QuadraticDiscriminantAnalysis",
+    fn is_consistent(&self) -> bool {
+        let classes = self.classes.len();
+        classes >= 2
+            && self.constants.len() == classes
+            && self.whitening.len() == classes
+            && self.whitening.iter().all(|map| map.fits(self.n_features, map.intercept().len()))
+    }
+);

@@ -1,7 +1,7 @@
 //! AdaBoost: SAMME for classes (Zhu, Zou, Rosset and Hastie: Multi-class AdaBoost, 2009) and R2 for
 //! numbers (Drucker: Improving Regressors using Boosting Techniques, 1997).
 
-use super::members::{dense_accepts, member_codes};
+use super::members::{dense_accepts, knows, member_codes};
 use crate::Result;
 use crate::classical::data::{Accepts, Classes, Matrix, Training};
 use crate::classical::estimator::{Classifier, FitClassifier, FitRegressor, Parameters, Regressor};
@@ -190,6 +190,12 @@ model!(
     AdaBoostClassifier = "AdaBoostClassifier",
     fn accepts(&self) -> Accepts {
         dense_accepts(self.estimators.iter().map(|estimator| estimator.accepts()))
+    },
+    fn is_consistent(&self) -> bool {
+        let classes = self.classes.len();
+        classes >= 2
+            && self.estimators.iter().all(|estimator| knows(&**estimator, self.n_features, classes))
+            && self.estimator_weights.len() == self.estimators.len()
     }
 );
 
@@ -342,5 +348,10 @@ model!(
     AdaBoostRegressor = "AdaBoostRegressor",
     fn accepts(&self) -> Accepts {
         dense_accepts(self.estimators.iter().map(|estimator| estimator.accepts()))
+    },
+    fn is_consistent(&self) -> bool {
+        !self.estimators.is_empty()
+            && self.estimators.iter().all(|estimator| estimator.n_features() == self.n_features)
+            && self.estimator_weights.len() == self.estimators.len()
     }
 );

@@ -1,6 +1,6 @@
 //! Bagging (Breiman: Bagging Predictors, 1996): copies of an estimator on rows drawn at random.
 
-use super::members::{columns, dense_accepts, largest_codes, member_probabilities};
+use super::members::{columns, dense_accepts, knows, largest_codes, member_probabilities};
 use crate::classical::data::{Accepts, Classes, Matrix, Training};
 use crate::classical::estimator::{Classifier, FitClassifier, FitRegressor, Regressor};
 use crate::classical::params::{model, params};
@@ -131,6 +131,10 @@ macro_rules! bagging {
             $model = $name,
             fn accepts(&self) -> Accepts {
                 dense_accepts(self.members.iter().map(|(member, _)| member.accepts()))
+            },
+            fn is_consistent(&self) -> bool {
+                let drawn = |columns: &[usize]| columns.iter().all(|&column| column < self.n_features);
+                self.members.iter().all(|(member, columns)| drawn(columns) && self.takes(&**member, columns.len()))
             }
         );
     };
@@ -154,6 +158,12 @@ bagging!(
     BaggingClassifierParams for BaggingClassifier = "BaggingClassifier" of AnyClassifier, Classifier,
     DecisionTreeClassifier, { classes: Vec<i64>, }
 );
+
+impl BaggingClassifier {
+    fn takes(&self, member: &dyn Classifier, columns: usize) -> bool {
+        !self.classes.is_empty() && knows(member, columns, self.classes.len())
+    }
+}
 
 impl FitClassifier for BaggingClassifierParams {
     type Model = BaggingClassifier;
@@ -191,6 +201,12 @@ bagging!(
     BaggingRegressorParams for BaggingRegressor = "BaggingRegressor" of AnyRegressor, Regressor,
     DecisionTreeRegressor, {}
 );
+
+impl BaggingRegressor {
+    fn takes(&self, member: &dyn Regressor, columns: usize) -> bool {
+        member.n_features() == columns
+    }
+}
 
 impl FitRegressor for BaggingRegressorParams {
     type Model = BaggingRegressor;

@@ -95,6 +95,12 @@ impl Forest {
         Ok(Forest { trees, importances: shares(importances), oob })
     }
 
+    fn fits(&self, features: usize, outputs: usize) -> bool {
+        !self.trees.is_empty()
+            && self.trees.iter().all(|tree| tree.fits(features, outputs))
+            && self.importances.len() == features
+    }
+
     /// The mean of the trees' values, `[rows, outputs]`.
     fn predict(&self, x: ArrayView2<'_, f64>) -> Array2<f64> {
         let outputs = self.trees[0].n_outputs();
@@ -214,6 +220,9 @@ macro_rules! forest_params {
             $model = $name,
             fn importances(&self) -> Option<Vec<f64>> {
                 Some(self.feature_importances().to_vec())
+            },
+            fn is_consistent(&self) -> bool {
+                self.forest.fits(self.n_features, self.outputs())
             }
         );
     };
@@ -273,6 +282,10 @@ macro_rules! forest_classifier {
         }
 
         impl $model {
+            fn outputs(&self) -> usize {
+                self.classes.len()
+            }
+
             /// The accuracy on training rows by the trees that did not see them, if it was asked for.
             pub fn oob_score(&self) -> Option<f64> {
                 self.oob_score
@@ -330,6 +343,10 @@ macro_rules! forest_regressor {
         }
 
         impl $model {
+            fn outputs(&self) -> usize {
+                1
+            }
+
             /// R2 on the training rows by the trees that did not see them, if it was asked for.
             pub fn oob_score(&self) -> Option<f64> {
                 self.oob_score

@@ -199,4 +199,9 @@ impl OutlierDetector for IsolationForest {
     }
 }
 
-tree_model!(IsolationForest = "IsolationForest");
+tree_model!(
+    IsolationForest = "IsolationForest",
+    fn is_consistent(&self) -> bool {
+        self.trees.iter().all(|tree| tree.fits(self.n_features, 1))
+    }
+);

@@ -21,6 +21,12 @@ pub(super) fn dense_accepts(members: impl IntoIterator<Item = Accepts>) -> Accep
     Accepts { sparse: false, classes: all.classes.max(2), ..all }
 }
 
+/// Whether a member was fitted on as many columns, and on codes below `classes` as labels.
+pub(super) fn knows(member: &dyn Classifier, columns: usize, classes: usize) -> bool {
+    let known = |&label: &i64| usize::try_from(label).is_ok_and(|code| code < classes);
+    member.n_features() == columns && !member.classes().is_empty() && member.classes().iter().all(known)
+}
+
 /// The predicted class codes of a member that was fitted on codes as labels; it may have seen only some.
 pub(super) fn member_codes(member: &dyn Classifier, x: &Matrix<'_>) -> Result<Vec<usize>> {
     let codes = member.predict_codes(x)?;

@@ -1,7 +1,7 @@
 //! Stacked generalisation (Wolpert, 1992): an estimator that learns from what others predict for rows that
 //! they were not fitted on.
 
-use super::members::{Named, dense_accepts, folds, member_probabilities};
+use super::members::{Named, dense_accepts, folds, knows, member_probabilities};
 use super::voting::{default_classifiers, default_regressors};
 use super::{RandomForestClassifier, RandomForestRegressor};
 use crate::classical::data::{Accepts, Classes, Matrix, Training};
@@ -189,6 +189,14 @@ model!(
     fn accepts(&self) -> Accepts {
         let last = self.passthrough.then(|| self.last.accepts());
         dense_accepts(self.members.iter().map(|member| member.accepts()).chain(last))
+    },
+    fn is_consistent(&self) -> bool {
+        let classes = self.classes.len();
+        let seen = self.members.len() * if classes == 2 { 1 } else { classes };
+        let passed = if self.passthrough { self.n_features } else { 0 };
+        self.members.iter().all(|member| knows(&**member, self.n_features, classes))
+            && knows(&*self.last, seen.saturating_add(passed), classes)
+            && self.last.classes().len() == classes
     }
 );
 
@@ -280,5 +288,10 @@ model!(
     fn accepts(&self) -> Accepts {
         let last = self.passthrough.then(|| self.last.accepts());
         dense_accepts(self.members.iter().map(|member| member.accepts()).chain(last))
+    },
+    fn is_consistent(&self) -> bool {
+        let passed = if self.passthrough { self.n_features } else { 0 };
+        self.members.iter().all(|member| member.n_features() == self.n_features)
+            && self.last.n_features() == self.members.len().saturating_add(passed)
     }
 );

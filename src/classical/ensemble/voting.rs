@@ -1,6 +1,6 @@
 //! Several different estimators on the same data, whose predictions are averaged.
 
-use super::members::{Named, dense_accepts, largest_codes, member_codes, member_probabilities};
+use super::members::{Named, dense_accepts, knows, largest_codes, member_codes, member_probabilities};
 use super::{
     ExtraTreesClassifier, ExtraTreesRegressor, HistGradientBoostingClassifier, HistGradientBoostingRegressor,
     RandomForestClassifier, RandomForestRegressor,
@@ -171,6 +171,10 @@ model!(
     VotingClassifier = "VotingClassifier",
     fn accepts(&self) -> Accepts {
         dense_accepts(self.members.iter().map(|member| member.accepts()))
+    },
+    fn is_consistent(&self) -> bool {
+        let classes = self.classes.len();
+        classes > 0 && self.members.iter().all(|member| knows(&**member, self.n_features, classes))
     }
 );
 
@@ -238,5 +242,8 @@ model!(
     VotingRegressor = "VotingRegressor",
     fn accepts(&self) -> Accepts {
         dense_accepts(self.members.iter().map(|member| member.accepts()))
+    },
+    fn is_consistent(&self) -> bool {
+        self.members.iter().all(|member| member.n_features() == self.n_features)
     }
 );

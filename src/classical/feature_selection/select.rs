@@ -90,7 +90,10 @@ macro_rules! selector {
             }
 
             fn feature_names_out(&self, input: &[String]) -> Vec<String> {
-                self.support.iter().map(|&column| input[column].clone()).collect()
+                self.support
+                    .iter()
+                    .map(|&column| $crate::classical::data::column_name(input, column))
+                    .collect()
             }
         }
 
@@ -98,6 +101,9 @@ macro_rules! selector {
             $model = $name,
             fn accepts(&self) -> Accepts {
                 $accepts
+            },
+            fn is_consistent(&self) -> bool {
+                self.support.iter().all(|&column| column < self.n_features)
             }
         );
     };

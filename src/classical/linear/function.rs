@@ -39,6 +39,13 @@ impl Linear {
         Linear::new(name, ArrayView1::from(&coef).insert_axis(Axis(0)).to_owned(), vec![intercept])
     }
 
+    /// Whether these are functions of so many columns, as many as `outputs`.
+    pub fn fits(&self, features: usize, outputs: usize) -> bool {
+        let coefficients = features.saturating_mul(outputs);
+        let shape = (self.features, self.intercept.len(), self.coef.len());
+        coefficients > 0 && shape == (features, outputs, coefficients)
+    }
+
     /// How many columns the functions take.
     pub fn features(&self) -> usize {
         self.features
@@ -201,6 +208,9 @@ macro_rules! linear_regressor {
             },
             fn importances(&self) -> Option<Vec<f64>> {
                 Some(self.linear.importances())
+            },
+            fn is_consistent(&self) -> bool {
+                self.linear.fits(self.n_features, 1)
             }
         );
     };
@@ -222,7 +232,7 @@ pub(super) fn linked(
 /// Defines a classifier whose scores are linear functions of the features: one for two classes, else
 /// one a class.
 macro_rules! linear_classifier {
-    ($(#[$doc:meta])* $model:ident = $name:literal, accepts $accepts:expr $(, probabilities $probabilities:expr)? $(, field $field:ident: $type:ty)*) => {
+    ($(#[$doc:meta])* $model:ident = $name:literal, accepts $accepts:expr $(, probabilities $probabilities:expr)? $(, consistent $consistent:expr)? $(, field $field:ident: $type:ty)*) => {
         $(#[$doc])*
         #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
         pub struct $model {
@@ -276,6 +286,14 @@ macro_rules! linear_classifier {
             },
             fn importances(&self) -> Option<Vec<f64>> {
                 Some(self.linear.importances())
+            },
+            fn is_consistent(&self) -> bool {
+                let functions = if self.classes.len() == 2 { 1 } else { self.classes.len() };
+                self.linear.fits(self.n_features, functions)
+                    $(&& {
+                        let consistent: fn(&Self) -> bool = $consistent;
+                        consistent(self)
+                    })?
             }
         );
     };

@@ -233,4 +233,14 @@ impl Transformer for Isomap {
     }
 }
 
-model!(Isomap = "Isomap");
+model!(
+    Isomap = "Isomap",
+    fn is_consistent(&self) -> bool {
+        let rows = self.distances.nrows();
+        self.neighbors.n_features() == self.n_features
+            && self.neighbors.is_consistent()
+            && self.neighbors.rows() == rows
+            && self.distances.dim() == (rows, rows)
+            && self.space.fits(rows)
+    }
+);

@@ -225,4 +225,12 @@ impl Transformer for Umap {
     }
 }
 
-model!(Umap = "UMAP");
+model!(
+    Umap = "UMAP",
+    fn is_consistent(&self) -> bool {
+        self.neighbors.n_features() == self.n_features
+            && self.neighbors.is_consistent()
+            && self.neighbors.rows() == self.embedding.nrows()
+            && self.forces.negatives == self.params.negative_sample_rate
+    }
+);

@@ -56,6 +56,25 @@ const PARTS: usize = 16;
 const BLOCK: usize = 1 << 16;
 
 impl Density {
+    /// Whether it is one of rows of so many columns.
+    pub fn fits(&self, columns: usize) -> bool {
+        let components = self.means.nrows();
+        let (count, shape) = match self.kind {
+            CovarianceType::Full => (components, (columns, columns)),
+            CovarianceType::Tied => (1, (columns, columns)),
+            CovarianceType::Diag => (components, (1, columns)),
+            CovarianceType::Spherical => (components, (1, 1)),
+        };
+        let fit = |matrices: &[Array2<f64>]| {
+            matrices.len() == count && matrices.iter().all(|matrix| matrix.dim() == shape)
+        };
+        components > 0
+            && self.means.ncols() == columns
+            && (self.weights.len(), self.constants.len()) == (components, components)
+            && fit(&self.covariances)
+            && fit(&self.factors)
+    }
+
     /// The density with these covariances; refuses those that are not positive definite.
     pub fn new(
         kind: CovarianceType,

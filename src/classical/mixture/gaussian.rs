@@ -331,4 +331,9 @@ impl Clusterer for GaussianMixture {
     }
 }
 
-model!(GaussianMixture = "GaussianMixture");
+model!(
+    GaussianMixture = "GaussianMixture",
+    fn is_consistent(&self) -> bool {
+        self.density.fits(self.n_features)
+    }
+);

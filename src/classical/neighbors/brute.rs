@@ -22,11 +22,6 @@ pub(super) struct Products {
     largest: f64,
 }
 
-#[inline(always)]
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
 fn centred(rows: &[f64], centre: &[f64], out: &mut Vec<f64>) {
     out.clear();
     for row in rows.chunks_exact(centre.len()) {
@@ -41,11 +36,7 @@ impl Products {
         for row in points.chunks_exact(columns) {
             centre.iter_mut().zip(row).for_each(|(centre, value)| *centre += value * share);
         }
-        let mut scratch = Vec::new();
-        let norms = points.chunks_exact(columns).map(|row| {
-            centred(row, &centre, &mut scratch);
-            dot(&scratch, &scratch)
-        });
+        let norms = points.chunks_exact(columns).map(|row| Distance::Euclidean.reduced(row, &centre));
         let norms: Vec<f64> = norms.collect();
         let largest = norms.iter().copied().fold(0.0, f64::max);
         Products { centre, norms, largest }
@@ -58,9 +49,9 @@ impl Products {
         centred(queries, &self.centre, &mut left);
         // The bound of the error of a dot product, of either order of summation, and of the rest.
         let unit = 2.0 * f64::EPSILON * (columns as f64 + 4.0);
-        let offsets: Vec<f64> = left
+        let offsets: Vec<f64> = queries
             .chunks_exact(columns)
-            .map(|query| dot(query, query))
+            .map(|query| Distance::Euclidean.reduced(query, &self.centre))
             .map(|norm| norm - unit * (norm + self.largest))
             .collect();
         let mut products = vec![0.0; visits.len() * BLOCK];

@@ -172,6 +172,11 @@ impl Index {
         Index { distance, algorithm, leaf_size, columns, points, search }
     }
 
+    /// Whether it holds so many columns, and enough rows for each to have `count` neighbours.
+    pub(crate) fn fits(&self, columns: usize, count: usize) -> bool {
+        self.columns == columns && (1..=self.rows()).contains(&count)
+    }
+
     /// How many rows there are.
     pub(crate) fn rows(&self) -> usize {
         self.points.len() / self.columns
@@ -324,8 +329,8 @@ impl<'de> Deserialize<'de> for Index {
             <(Distance, Algorithm, usize, usize, Vec<f64>)>::deserialize(deserializer)?;
         let rows = points.len().checked_div(columns).unwrap_or(0);
         let points = Array2::from_shape_vec((rows, columns), points).map_err(D::Error::custom)?;
-        if rows == 0 {
-            return Err(D::Error::custom("no rows"));
+        if rows == 0 || points.iter().any(|value| !value.is_finite()) {
+            return Err(D::Error::custom("no rows, or values that are not finite"));
         }
         Ok(Index::of_prepared(points, distance, algorithm, leaf_size))
     }

@@ -105,7 +105,12 @@ macro_rules! k_neighbors {
             }
         }
 
-        model!($model = $name);
+        model!(
+            $model = $name,
+            fn is_consistent(&self) -> bool {
+                self.index.fits(self.n_features, self.n_neighbors) && self.targets_fit()
+            }
+        );
     };
 }
 
@@ -139,6 +144,18 @@ k_neighbors!(
     /// ```
     KNeighborsRegressorParams for KNeighborsRegressor = "KNeighborsRegressor"
 );
+
+impl KNeighborsClassifier {
+    fn targets_fit(&self) -> bool {
+        self.codes.len() == self.index.rows() && self.codes.iter().all(|&code| code < self.classes.len())
+    }
+}
+
+impl KNeighborsRegressor {
+    fn targets_fit(&self) -> bool {
+        self.targets.len() == self.index.rows()
+    }
+}
 
 impl FitClassifier for KNeighborsClassifierParams {
     type Model = KNeighborsClassifier;

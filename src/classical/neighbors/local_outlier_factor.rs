@@ -134,4 +134,11 @@ impl OutlierDetector for LocalOutlierFactor {
     }
 }
 
-model!(LocalOutlierFactor = "LocalOutlierFactor");
+model!(
+    LocalOutlierFactor = "LocalOutlierFactor",
+    fn is_consistent(&self) -> bool {
+        self.index.fits(self.n_features, self.n_neighbors)
+            && self.reach.len() == self.index.rows()
+            && self.density.len() == self.index.rows()
+    }
+);

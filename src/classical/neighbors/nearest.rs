@@ -106,6 +106,11 @@ pub struct Neighbor {
 }
 
 impl NearestNeighbors {
+    /// How many rows it searches.
+    pub(crate) fn rows(&self) -> usize {
+        self.index.rows()
+    }
+
     /// The nearest rows of each row of `x`.
     ///
     /// # Errors
@@ -142,4 +147,9 @@ impl NearestNeighbors {
     }
 }
 
-model!(NearestNeighbors = "NearestNeighbors");
+model!(
+    NearestNeighbors = "NearestNeighbors",
+    fn is_consistent(&self) -> bool {
+        self.index.fits(self.n_features, 1) && self.n_neighbors > 0
+    }
+);

@@ -89,4 +89,9 @@ impl Classifier for NearestCentroid {
     }
 }
 
-model!(NearestCentroid = "NearestCentroid");
+model!(
+    NearestCentroid = "NearestCentroid",
+    fn is_consistent(&self) -> bool {
+        self.index.fits(self.n_features, 1) && self.index.rows() == self.classes.len()
+    }
+);

@@ -82,7 +82,12 @@ macro_rules! radius_neighbors {
             }
         }
 
-        model!($model = $name);
+        model!(
+            $model = $name,
+            fn is_consistent(&self) -> bool {
+                self.index.fits(self.n_features, 1) && self.targets_fit()
+            }
+        );
     };
 }
 
@@ -124,6 +129,19 @@ radius_neighbors!(
     /// ```
     RadiusNeighborsRegressorParams for RadiusNeighborsRegressor = "RadiusNeighborsRegressor" {}
 );
+
+impl RadiusNeighborsClassifier {
+    fn targets_fit(&self) -> bool {
+        self.codes.len() == self.index.rows()
+            && self.codes.iter().chain(&self.outlier).all(|&code| code < self.classes.len())
+    }
+}
+
+impl RadiusNeighborsRegressor {
+    fn targets_fit(&self) -> bool {
+        self.targets.len() == self.index.rows()
+    }
+}
 
 impl FitClassifier for RadiusNeighborsClassifierParams {
     type Model = RadiusNeighborsClassifier;

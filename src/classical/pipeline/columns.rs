@@ -2,7 +2,7 @@
 
 use super::{by_step, none_left, replace_step};
 use crate::Result;
-use crate::classical::data::{Accepts, Matrix, Training};
+use crate::classical::data::{Accepts, Matrix, Training, column_name};
 use crate::classical::estimator::{FitTransformer, Parameters, Target, Transformer};
 use crate::classical::params::{model, params};
 use crate::classical::persist::Boxed;
@@ -155,7 +155,7 @@ impl Transformer for ColumnTransformer {
 
     fn feature_names_out(&self, input: &[String]) -> Vec<String> {
         let names =
-            |columns: &[usize]| columns.iter().map(|&column| input[column].clone()).collect::<Vec<_>>();
+            |columns: &[usize]| columns.iter().map(|&column| column_name(input, column)).collect::<Vec<_>>();
         let mut out = Vec::new();
         for (part, model, columns) in &self.parts {
             let own = model.feature_names_out(&names(columns));
@@ -170,5 +170,9 @@ model!(
     ColumnTransformer = "ColumnTransformer",
     fn accepts(&self) -> Accepts {
         ACCEPTS
+    },
+    fn is_consistent(&self) -> bool {
+        let parts = self.parts.iter().map(|(_, _, columns)| columns).chain([&self.rest]);
+        parts.flatten().all(|&column| column < self.n_features)
     }
 );

@@ -165,4 +165,9 @@ impl Transformer for KBinsDiscretizer {
     }
 }
 
-model!(KBinsDiscretizer = "KBinsDiscretizer");
+model!(
+    KBinsDiscretizer = "KBinsDiscretizer",
+    fn is_consistent(&self) -> bool {
+        self.bin_edges.len() == self.n_features && self.bin_edges.iter().all(|edges| edges.len() >= 2)
+    }
+);

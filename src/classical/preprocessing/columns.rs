@@ -11,15 +11,21 @@ pub(super) const MISSING: Accepts = Accepts { missing: true, ..Accepts::PLAIN };
 /// Rows that one thread works on at a time.
 const BLOCK: usize = 256;
 
-/// The matrix with each value changed by its column's function.
+/// The matrix of so many columns with each value changed by its column's function.
 ///
 /// # Errors
-/// Names the column in which a value overflows.
+/// Another number of columns (which is checked for transforms already, not for their inverse), and a value
+/// that overflows.
 pub(super) fn map_columns(
     name: &'static str,
     x: &Matrix<'_>,
+    columns: usize,
     change: impl Fn(usize, f64) -> f64 + Sync,
 ) -> Result<Matrix<'static>> {
+    if x.columns() != columns {
+        let message = format!("x has {} columns; the model was fitted on {columns}", x.columns());
+        return Err(Error::op(name, message));
+    }
     let mut out = x.dense().into_owned();
     each_row(&mut out, |_, mut row| {
         for (column, value) in row.iter_mut().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::columns::{MISSING, columns, quantile_sorted, sorted};
 use crate::Result;
-use crate::classical::data::{Accepts, Matrix, Training};
+use crate::classical::data::{Accepts, Matrix, Training, column_name};
 use crate::classical::estimator::{FitTransformer, Parameters, Target, Transformer};
 use crate::classical::params::{model, params};
 use ndarray::Array2;
@@ -140,8 +140,9 @@ impl Transformer for SimpleImputer {
     }
 
     fn feature_names_out(&self, input: &[String]) -> Vec<String> {
-        let kept = self.kept().map(|column| input[column].clone());
-        let flags = self.indicators.iter().map(|&column| format!("missingindicator_{}", input[column]));
+        let kept = self.kept().map(|column| column_name(input, column));
+        let flags =
+            self.indicators.iter().map(|&column| format!("missingindicator_{}", column_name(input, column)));
         kept.chain(flags).collect()
     }
 }
@@ -150,5 +151,9 @@ model!(
     SimpleImputer = "SimpleImputer",
     fn accepts(&self) -> Accepts {
         MISSING
+    },
+    fn is_consistent(&self) -> bool {
+        self.statistics.len() == self.n_features
+            && self.indicators.iter().all(|&column| column < self.n_features)
     }
 );

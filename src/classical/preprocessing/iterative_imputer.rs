@@ -143,5 +143,11 @@ model!(
     IterativeImputer = "IterativeImputer",
     fn accepts(&self) -> Accepts {
         MISSING
+    },
+    fn is_consistent(&self) -> bool {
+        let fits = |(column, model): &(usize, Boxed<dyn Regressor>)| {
+            *column < self.n_features && model.n_features() == self.n_features - 1
+        };
+        self.initial.len() == self.n_features && self.sequence.iter().all(fits)
     }
 );

@@ -113,5 +113,8 @@ model!(
     KNNImputer = "KNNImputer",
     fn accepts(&self) -> Accepts {
         MISSING
+    },
+    fn is_consistent(&self) -> bool {
+        self.rows.ncols() == self.n_features && self.means.len() == self.n_features
     }
 );

@@ -137,6 +137,12 @@ impl OneHotEncoderParams {
 }
 
 impl Encoding {
+    fn is_consistent(&self) -> bool {
+        self.categories.len() == self.places.len()
+            && self.width <= self.places.len()
+            && self.places.iter().chain([&self.infrequent]).flatten().all(|&place| place < self.width)
+    }
+
     fn find(&self, value: f64) -> Option<usize> {
         if value.is_nan() {
             return self
@@ -214,5 +220,14 @@ model!(
     OneHotEncoder = "OneHotEncoder",
     fn accepts(&self) -> Accepts {
         MISSING
+    },
+    fn is_consistent(&self) -> bool {
+        let mut start = 0;
+        let follows = |encoding: &Encoding| {
+            let fits = encoding.start == start && encoding.is_consistent();
+            start += encoding.width;
+            fits
+        };
+        self.encodings.len() == self.n_features && self.encodings.iter().all(follows)
     }
 );

@@ -88,5 +88,8 @@ model!(
     OrdinalEncoder = "OrdinalEncoder",
     fn accepts(&self) -> Accepts {
         MISSING
+    },
+    fn is_consistent(&self) -> bool {
+        self.categories.len() == self.n_features
     }
 );

@@ -2,7 +2,7 @@
 
 use super::columns::{each_row, finite};
 use crate::Result;
-use crate::classical::data::{Matrix, Training};
+use crate::classical::data::{Matrix, Training, column_name};
 use crate::classical::estimator::{FitTransformer, Parameters, Target, Transformer};
 use crate::classical::params::{model, params};
 use ndarray::Array2;
@@ -85,8 +85,8 @@ impl Transformer for PolynomialFeatures {
 
     fn feature_names_out(&self, input: &[String]) -> Vec<String> {
         let power = |run: &[usize]| match run {
-            [column] => input[*column].clone(),
-            run => format!("{}^{}", input[run[0]], run.len()),
+            [column] => column_name(input, *column),
+            run => format!("{}^{}", column_name(input, run[0]), run.len()),
         };
         let name = |term: &Vec<usize>| {
             let factors: Vec<String> = term.chunk_by(|a, b| a == b).map(power).collect();
@@ -96,4 +96,9 @@ impl Transformer for PolynomialFeatures {
     }
 }
 
-model!(PolynomialFeatures = "PolynomialFeatures");
+model!(
+    PolynomialFeatures = "PolynomialFeatures",
+    fn is_consistent(&self) -> bool {
+        self.terms.iter().flatten().all(|&column| column < self.n_features)
+    }
+);

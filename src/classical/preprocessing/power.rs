@@ -197,7 +197,9 @@ impl Transformer for PowerTransformer {
         if self.method == PowerMethod::BoxCox && x.dense().iter().any(|&value| value <= 0.0) {
             return Err(PowerTransformerParams::error("box-cox takes values above 0 only; use yeo-johnson"));
         }
-        let powered = map_columns(name, x, |column, value| self.method.forward(value, self.lambdas[column]))?;
+        let powered = map_columns(name, x, self.n_features, |column, value| {
+            self.method.forward(value, self.lambdas[column])
+        })?;
         match &self.scaler {
             None => Ok(powered),
             Some(scaler) => scaler.transform_rows(&powered),
@@ -211,7 +213,7 @@ impl Transformer for PowerTransformer {
         };
         let powered = back.map_or_else(|| Matrix::Dense(x.dense()), |rows| Matrix::Dense(rows.into()));
         let undo = |column: usize, value: f64| self.method.backward(value, self.lambdas[column]);
-        Ok(Some(map_columns("PowerTransformer", &powered, undo)?.dense().into_owned()))
+        Ok(Some(map_columns("PowerTransformer", &powered, self.n_features, undo)?.dense().into_owned()))
     }
 
     fn feature_names_out(&self, input: &[String]) -> Vec<String> {
@@ -223,5 +225,10 @@ model!(
     PowerTransformer = "PowerTransformer",
     fn accepts(&self) -> Accepts {
         MISSING
+    },
+    fn is_consistent(&self) -> bool {
+        let scaler = self.scaler.as_ref();
+        self.lambdas.len() == self.n_features
+            && scaler.is_none_or(|scaler| scaler.n_features() == self.n_features && scaler.is_consistent())
     }
 );

@@ -143,11 +143,13 @@ fn rank(quantiles: &[f64], next: usize, value: f64) -> f64 {
 
 impl Transformer for QuantileTransformer {
     fn transform_rows(&self, x: &Matrix<'_>) -> Result<Matrix<'static>> {
-        map_columns("QuantileTransformer", x, |column, value| self.forward(column, value))
+        map_columns("QuantileTransformer", x, self.n_features, |column, value| self.forward(column, value))
     }
 
     fn inverse_rows(&self, x: &Matrix<'_>) -> Result<Option<Array2<f64>>> {
-        let back = map_columns("QuantileTransformer", x, |column, value| self.backward(column, value))?;
+        let back = map_columns("QuantileTransformer", x, self.n_features, |column, value| {
+            self.backward(column, value)
+        })?;
         Ok(Some(back.dense().into_owned()))
     }
 
@@ -160,6 +162,9 @@ model!(
     QuantileTransformer = "QuantileTransformer",
     fn accepts(&self) -> Accepts {
         MISSING
+    },
+    fn is_consistent(&self) -> bool {
+        self.quantiles.len() == self.n_features && self.quantiles.iter().all(|of| !of.is_empty())
     }
 );
 

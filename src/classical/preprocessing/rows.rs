@@ -105,7 +105,7 @@ impl FitTransformer for BinarizerParams {
 
 impl Transformer for Binarizer {
     fn transform_rows(&self, x: &Matrix<'_>) -> Result<Matrix<'static>> {
-        map_columns("Binarizer", x, |_, value| {
+        map_columns("Binarizer", x, self.n_features, |_, value| {
             if value.is_nan() { value } else { f64::from(u8::from(value > self.threshold)) }
         })
     }

@@ -24,12 +24,20 @@ impl Affine {
         Affine { center, scale }
     }
 
+    fn fits(&self, columns: usize) -> bool {
+        self.center.len() == columns && self.scale.len() == columns
+    }
+
     fn apply(&self, name: &'static str, x: &Matrix<'_>) -> Result<Matrix<'static>> {
-        map_columns(name, x, |column, value| (value - self.center[column]) / self.scale[column])
+        map_columns(name, x, self.center.len(), |column, value| {
+            (value - self.center[column]) / self.scale[column]
+        })
     }
 
     fn undo(&self, name: &'static str, x: &Matrix<'_>) -> Result<Option<Array2<f64>>> {
-        let back = map_columns(name, x, |column, value| value * self.scale[column] + self.center[column])?;
+        let back = map_columns(name, x, self.center.len(), |column, value| {
+            value * self.scale[column] + self.center[column]
+        })?;
         Ok(Some(back.dense().into_owned()))
     }
 }
@@ -62,6 +70,9 @@ macro_rules! scaler {
             $model = $name,
             fn accepts(&self) -> Accepts {
                 MISSING
+            },
+            fn is_consistent(&self) -> bool {
+                self.affine.fits(self.n_features)
             }
         );
     };
@@ -216,7 +227,9 @@ impl Transformer for MinMaxScaler {
         let scaled = self.affine.apply("MinMaxScaler", x)?;
         match self.clip {
             None => Ok(scaled),
-            Some((low, high)) => map_columns("MinMaxScaler", &scaled, |_, value| value.clamp(low, high)),
+            Some((low, high)) => {
+                map_columns("MinMaxScaler", &scaled, self.n_features, |_, value| value.clamp(low, high))
+            }
         }
     }
 
@@ -233,6 +246,9 @@ model!(
     MinMaxScaler = "MinMaxScaler",
     fn accepts(&self) -> Accepts {
         MISSING
+    },
+    fn is_consistent(&self) -> bool {
+        self.affine.fits(self.n_features) && self.clip.is_none_or(|(low, high)| low <= high)
     }
 );
 

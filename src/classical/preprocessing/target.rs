@@ -234,5 +234,14 @@ model!(
     TargetEncoder = "TargetEncoder",
     fn accepts(&self) -> Accepts {
         MISSING
+    },
+    fn is_consistent(&self) -> bool {
+        let targets = self.target_mean.len();
+        let fits = |(categories, encodings): (&Vec<f64>, &Vec<Vec<f64>>)| {
+            encodings.len() == targets && encodings.iter().all(|numbers| numbers.len() == categories.len())
+        };
+        self.categories.len() == self.n_features
+            && self.encodings.len() == self.n_features
+            && self.categories.iter().zip(&self.encodings).all(fits)
     }
 );

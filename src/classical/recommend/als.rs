@@ -175,6 +175,11 @@ impl Recommender for Als {
         &self.catalogue
     }
 
+    fn is_consistent(&self) -> bool {
+        self.catalogue.has_vectors(&self.users, &self.items)
+            && self.baseline.as_ref().is_none_or(|baseline| baseline.fits(&self.catalogue))
+    }
+
     fn score(&self, user: Option<usize>, item: Option<usize>) -> f64 {
         let taste = match (user, item) {
             (Some(user), Some(item)) => self.users.row(user).dot(&self.items.row(item)),

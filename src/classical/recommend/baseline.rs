@@ -1,7 +1,7 @@
 //! What a rating is without the taste of the user for the item: mean, strictness of the user, quality of
 //! the item.
 
-use super::ratings::{Lists, Ratings};
+use super::ratings::{Catalogue, Lists, Ratings};
 use serde::{Deserialize, Serialize};
 
 /// Ratings that pull an item's and a user's deviation towards 0 (Koren, 2010).
@@ -30,6 +30,10 @@ impl Baseline {
         let items = damped(&ratings.by_item(), ITEM_DAMPING, &|_| mean);
         let users = damped(ratings.by_user(), USER_DAMPING, &|item| mean + items[item]);
         Baseline { mean, users, items }
+    }
+
+    pub fn fits(&self, catalogue: &Catalogue) -> bool {
+        (self.users.len(), self.items.len()) == (catalogue.users().len(), catalogue.items().len())
     }
 
     /// The rating to expect; `None` is a user or item not known.

@@ -140,6 +140,12 @@ impl Recommender for BiasedFactorization {
         &self.catalogue
     }
 
+    fn is_consistent(&self) -> bool {
+        let biases = (self.user_biases.len(), self.item_biases.len());
+        self.catalogue.has_vectors(&self.users, &self.items)
+            && biases == (self.users.nrows(), self.items.nrows())
+    }
+
     fn score(&self, user: Option<usize>, item: Option<usize>) -> f64 {
         let biases =
             user.map_or(0.0, |user| self.user_biases[user]) + item.map_or(0.0, |item| self.item_biases[item]);

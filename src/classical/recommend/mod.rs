@@ -68,6 +68,10 @@ pub trait Recommender: Serialize + DeserializeOwned + Send + Sync {
         Ok(best.map(|item| Recommendation { item: catalogue.items()[item], score: scores[item] }).collect())
     }
 
+    /// Whether the fields fit each other as a fit leaves them, as
+    /// [`Model::is_consistent`](super::Model::is_consistent).
+    fn is_consistent(&self) -> bool;
+
     /// Writes the model to a file, whole or not at all.
     ///
     /// # Errors
@@ -81,7 +85,7 @@ pub trait Recommender: Serialize + DeserializeOwned + Send + Sync {
     /// # Errors
     /// A file that cannot be read, holds no model, another one, or a damaged one.
     fn load(path: &Path) -> Result<Self> {
-        persist::from_bytes(Self::NAME, &persist::read(path)?)
+        persist::from_bytes(Self::NAME, &persist::read(path)?, Self::is_consistent)
             .map_err(|error| Error::file(path, error.to_string()))
     }
 }

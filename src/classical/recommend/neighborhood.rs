@@ -191,6 +191,22 @@ impl Recommender for Neighborhood {
         &self.catalogue
     }
 
+    fn is_consistent(&self) -> bool {
+        let (users, items) = (self.catalogue.users().len(), self.catalogue.items().len());
+        let (rows, columns) = match self.params.basis {
+            Basis::Items => (items, users),
+            Basis::Users => (users, items),
+        };
+        let fit = |lists: &Lists, rows: usize, columns: usize| {
+            lists.len() == rows && lists.iter().flatten().all(|&(column, _)| column < columns)
+        };
+        self.baseline.fits(&self.catalogue)
+            && [&self.residuals, &self.centred].into_iter().all(|lists| fit(lists, rows, columns))
+            && [&self.residuals_across, &self.centred_across]
+                .into_iter()
+                .all(|lists| fit(lists, columns, rows))
+    }
+
     fn score(&self, user: Option<usize>, item: Option<usize>) -> f64 {
         let deviation = match (user, item, self.params.basis) {
             (Some(user), Some(item), Basis::Items) => self.deviation_of(item, user),

@@ -2,6 +2,7 @@
 
 use crate::classical::random::{permutation, stream};
 use crate::{Error, Result};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 /// The ids of a user and an item, and the rating.
@@ -37,6 +38,12 @@ impl Catalogue {
     /// The position of an item.
     pub fn item(&self, id: i64) -> Option<usize> {
         self.items.binary_search(&id).ok()
+    }
+
+    /// Whether each user and each item has a vector, all of one length.
+    pub(super) fn has_vectors(&self, users: &Array2<f64>, items: &Array2<f64>) -> bool {
+        (users.nrows(), items.nrows()) == (self.users.len(), self.items.len())
+            && users.ncols() == items.ncols()
     }
 
     /// Whether the user at this position has rated the item at that one.

@@ -216,6 +216,8 @@ impl QTable {
     /// A file that cannot be read, or holds no table.
     pub fn load(path: &Path) -> Result<QTable> {
         let bytes = persist::read(path)?;
-        persist::from_bytes(QTableParams::NAME, &bytes).map_err(|error| Error::file(path, error.to_string()))
+        let has_actions = |table: &QTable| table.values.ncols() > 0;
+        persist::from_bytes(QTableParams::NAME, &bytes, has_actions)
+            .map_err(|error| Error::file(path, error.to_string()))
     }
 }

@@ -40,6 +40,10 @@ impl Expansion {
         }
     }
 
+    pub(super) fn fits(&self, columns: usize) -> bool {
+        self.kernel.fits(columns) && self.vectors.dim() == (self.coefficients.len(), columns)
+    }
+
     pub(super) fn decisions(&self, x: &Matrix<'_>) -> Vec<f64> {
         let (x, vectors) = (self.kernel.prepare(x.dense().view()), self.kernel.prepare(self.vectors.view()));
         let shape = (self.coefficients.len(), 1);

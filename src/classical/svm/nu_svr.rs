@@ -75,4 +75,9 @@ impl Regressor for NuSvr {
 }
 
 expansion!(NuSvr);
-model!(NuSvr = "NuSVR");
+model!(
+    NuSvr = "NuSVR",
+    fn is_consistent(&self) -> bool {
+        self.expansion.fits(self.n_features)
+    }
+);

@@ -73,4 +73,9 @@ impl OutlierDetector for OneClassSvm {
 }
 
 expansion!(OneClassSvm);
-model!(OneClassSvm = "OneClassSVM");
+model!(
+    OneClassSvm = "OneClassSVM",
+    fn is_consistent(&self) -> bool {
+        self.expansion.fits(self.n_features)
+    }
+);

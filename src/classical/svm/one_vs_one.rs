@@ -219,6 +219,19 @@ impl OneVsOne {
         })
     }
 
+    /// Whether it is a machine for rows of so many columns.
+    pub(super) fn fits(&self, columns: usize) -> bool {
+        let (classes, vectors) = (self.classes.len(), self.vectors.nrows());
+        classes >= 2
+            && self.kernel.fits(columns)
+            && self.vectors.ncols() == columns
+            && self.n_support.len() == classes
+            && self.n_support.iter().fold(0_usize, |sum, &count| sum.saturating_add(count)) == vectors
+            && self.coefficients.dim() == (vectors, classes - 1)
+            && self.rho.len() == pairs(classes).count()
+            && self.sigmoids.as_ref().is_none_or(|sigmoids| sigmoids.len() == self.rho.len())
+    }
+
     pub(super) fn dual_coef(&self) -> Array2<f64> {
         self.coefficients.t().mapv(|value| self.side() * value)
     }
@@ -399,7 +412,12 @@ macro_rules! one_vs_one {
             }
         }
 
-        $crate::classical::params::model!($model = $name);
+        $crate::classical::params::model!(
+            $model = $name,
+            fn is_consistent(&self) -> bool {
+                self.machines.fits(self.n_features)
+            }
+        );
     };
 }
 

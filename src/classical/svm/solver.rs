@@ -135,6 +135,21 @@ fn falling(gradient: &[f64], fall: &[f64]) -> f64 {
     top.map_or(f64::NEG_INFINITY, |(_, value)| value)
 }
 
+/// The values column after column, a line of the cache of each at a time.
+fn transposed(rows: &Array2<f64>) -> Vec<f64> {
+    const TOGETHER: usize = 8;
+    let (count, width) = rows.dim();
+    let mut columns = vec![0.0; count * width];
+    let blocks = rows.as_slice().unwrap_or_default().chunks(TOGETHER * width.max(1));
+    for (block, rows) in blocks.enumerate() {
+        for column in 0..width {
+            let to = columns[column * count + block * TOGETHER..].iter_mut();
+            to.zip(rows.chunks_exact(width)).for_each(|(to, row)| *to = row[column]);
+        }
+    }
+    columns
+}
+
 fn limit(may: bool) -> f64 {
     if may { 0.0 } else { f64::NEG_INFINITY }
 }
@@ -150,18 +165,15 @@ impl<'a> Working<'a> {
             };
             if problem.second.is_empty() { vec![of(false)] } else { vec![of(false), of(true)] }
         };
+        let norms = squared_norms(problem.rows.view());
+        let diagonal = problem.kernel.diagonal(&norms);
         Working {
             problem,
             active: (0..rows).collect(),
-            columns: problem.rows.t().iter().copied().collect(),
-            norms: squared_norms(problem.rows.view()),
+            columns: transposed(&problem.rows),
+            norms,
             // Rounded as kernel rows are, or the step to the optimum of a pair would miss it.
-            diagonal: problem
-                .kernel
-                .diagonal(&problem.rows)
-                .iter()
-                .map(|&value| f64::from(value as f32))
-                .collect(),
+            diagonal: diagonal.iter().map(|&value| f64::from(value as f32)).collect(),
             cache: Cache::new(rows, cache),
             rise: masks(&|v| beta[v] < problem.upper[v]),
             fall: masks(&|v| beta[v] > problem.lower[v]),
@@ -365,6 +377,9 @@ impl Problem<'_> {
         let total = self.rows.nrows();
         let weights: Vec<f64> = (0..total).map(|row| beta.iter().skip(row).step_by(total).sum()).collect();
         let used: Vec<usize> = (0..total).filter(|&row| weights[row] != 0.0).collect();
+        if used.is_empty() {
+            return self.linear.clone();
+        }
         let vectors = self.rows.select(Axis(0), &used);
         let weights = Array2::from_shape_fn((used.len(), 1), |(place, _)| weights[used[place]]);
         let sums = self.kernel.product(&self.rows, vectors.view(), weights.view());

@@ -82,4 +82,9 @@ impl Regressor for Svr {
 }
 
 expansion!(Svr);
-model!(Svr = "SVR");
+model!(
+    Svr = "SVR",
+    fn is_consistent(&self) -> bool {
+        self.expansion.fits(self.n_features)
+    }
+);

@@ -80,7 +80,12 @@ impl TfidfTransformer {
     }
 }
 
-model!(TfidfTransformer = "TfidfTransformer");
+model!(
+    TfidfTransformer = "TfidfTransformer",
+    fn is_consistent(&self) -> bool {
+        self.idf.len() == self.n_features
+    }
+);
 
 /// A fitted vocabulary and its weights.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -151,4 +156,12 @@ impl TfidfVectorizer {
     }
 }
 
-model!(TfidfVectorizer = "TfidfVectorizer");
+model!(
+    TfidfVectorizer = "TfidfVectorizer",
+    fn is_consistent(&self) -> bool {
+        self.counts.n_features() == self.n_features
+            && self.tfidf.n_features() == self.n_features
+            && self.counts.is_consistent()
+            && self.tfidf.is_consistent()
+    }
+);

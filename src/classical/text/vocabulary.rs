@@ -157,4 +157,9 @@ impl CountVectorizer {
     }
 }
 
-model!(CountVectorizer = "CountVectorizer");
+model!(
+    CountVectorizer = "CountVectorizer",
+    fn is_consistent(&self) -> bool {
+        self.vocabulary.len() == self.n_features
+    }
+);

@@ -92,6 +92,9 @@ tree_model!(
     DecisionTreeClassifier = "DecisionTreeClassifier",
     fn importances(&self) -> Option<Vec<f64>> {
         Some(self.feature_importances())
+    },
+    fn is_consistent(&self) -> bool {
+        self.tree.fits(self.n_features, self.classes.len())
     }
 );
 
@@ -147,6 +150,9 @@ tree_model!(
     DecisionTreeRegressor = "DecisionTreeRegressor",
     fn importances(&self) -> Option<Vec<f64>> {
         Some(self.feature_importances())
+    },
+    fn is_consistent(&self) -> bool {
+        self.tree.fits(self.n_features, 1)
     }
 );
 

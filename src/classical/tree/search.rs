@@ -4,6 +4,10 @@ use super::columns::{Column, MISSING};
 use super::criterion::Criterion;
 use fastrand::Rng;
 
+/// So many samples are asked on which side of a threshold they are sooner than the column's values between
+/// them are searched for it.
+const FEW_SAMPLES: usize = 16;
+
 /// A split that was found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
@@ -151,9 +155,13 @@ impl<'a, C: Criterion> Search<'a, C> {
             if threshold >= to {
                 threshold = from;
             }
-            let below =
-                column.values[low as usize..top as usize].partition_point(|&value| value <= threshold);
-            cut = low + below as u32 - 1;
+            cut = if self.pairs.len() <= FEW_SAMPLES {
+                let below = |&at: &u32| at != MISSING && column.values[at as usize] <= threshold;
+                self.pairs.iter().map(|&pair| rank(pair)).filter(below).max().unwrap_or(low)
+            } else {
+                let values = &column.values[low as usize..top as usize];
+                low + values.partition_point(|&value| value <= threshold) as u32 - 1
+            };
         }
         let mut found = Found { feature, rank: cut, threshold, missing_left: false, gain: 0.0 };
         found.missing_left = missing && low < top && rng.bool();

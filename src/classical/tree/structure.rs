@@ -96,6 +96,32 @@ impl Tree {
         self.seen[node].gain = gain;
     }
 
+    /// Whether every node but the root is the child of one before it, so that every way from the root ends in
+    /// a leaf, and asks for a column below `features`; and whether leaves hold `outputs` numbers.
+    pub(crate) fn fits(&self, features: usize, outputs: usize) -> bool {
+        let count = self.nodes.len();
+        let mut has_parent = vec![false; count];
+        let mut adopt =
+            |child: usize| has_parent.get_mut(child).is_some_and(|has| !std::mem::replace(has, true));
+        let leaves = self.values.len().checked_div(outputs).unwrap_or(0);
+        let sound = |(at, node): (usize, &Node)| {
+            let left = node.left as usize;
+            if node.feature == LEAF {
+                return left < leaves;
+            }
+            (node.feature as usize) < features
+                && (node.set == NO_SET || (node.set as usize) < self.sets.len())
+                && left > at
+                && adopt(left)
+                && adopt(left + 1)
+        };
+        self.outputs == outputs
+            && self.seen.len() == count
+            && self.nodes.iter().enumerate().all(sound)
+            && has_parent.iter().skip(1).all(|&has| has)
+            && count > 0
+    }
+
     /// How many nodes there are, leaves included.
     pub fn n_nodes(&self) -> usize {
         self.nodes.len()

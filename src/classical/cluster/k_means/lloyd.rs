@@ -89,11 +89,14 @@ pub(super) fn sums(
 
 /// The squared distance of each row to its centre.
 pub(super) fn distances(x: ArrayView2<'_, f64>, centers: &Array2<f64>, labels: &[usize]) -> Vec<f64> {
-    let square = |(row, &label): (usize, &usize)| {
-        let pairs = x.row(row).into_iter().zip(centers.row(label));
-        pairs.map(|(value, center)| (value - center).powi(2)).sum()
+    let (x, centers) = (x.as_standard_layout(), centers.as_standard_layout());
+    let columns = x.ncols();
+    let centers = centers.as_slice().unwrap_or_default();
+    let rows = x.as_slice().unwrap_or_default().chunks_exact(columns);
+    let square = |(row, &label): (&[f64], &usize)| {
+        Distance::Euclidean.reduced(row, &centers[label * columns..][..columns])
     };
-    labels.iter().enumerate().map(square).collect()
+    rows.zip(labels).map(square).collect()
 }
 
 /// What a run came to.

@@ -1,6 +1,6 @@
 //! k-means on batches of rows.
 
-use super::{Init, centred, check_common, k_means, lloyd, nearest};
+use super::{Init, centred, check_common, k_means, lloyd, mean_variance, nearest};
 use crate::Result;
 use crate::classical::data::{Features, Matrix, Training};
 use crate::classical::estimator::{Clusterer, FitClusterer, Model, Parameters};
@@ -70,7 +70,7 @@ impl FitClusterer for MiniBatchKMeansParams {
         let (x, mean) = centred(Self::NAME, data.x.dense().view(), self.n_clusters)?;
         let rows = x.nrows();
         let weights = data.weights.as_deref();
-        let tolerance = self.tol * x.var_axis(Axis(0), 0.0).mean().unwrap_or(0.0);
+        let tolerance = self.tol * mean_variance(&x);
         let size = self.init_size.unwrap_or(3 * self.batch_size).max(self.n_clusters).min(rows);
         let mut rng = random::stream(self.seed, 0);
         let mut draw = |count: usize| -> (Array2<f64>, Option<Vec<f64>>) {

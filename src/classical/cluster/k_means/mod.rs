@@ -104,6 +104,12 @@ fn centred(
     Ok((&x - &mean, mean))
 }
 
+/// The mean variance of columns whose means are 0.
+fn mean_variance(x: &Array2<f64>) -> f64 {
+    let values = x.flatten();
+    values.dot(&values) / values.len() as f64
+}
+
 impl Init {
     /// The centres to begin with, for rows from which `mean` was subtracted.
     fn centers(
@@ -150,7 +156,7 @@ impl FitClusterer for KMeansParams {
         let (x, mean) = centred(Self::NAME, data.x.dense().view(), self.n_clusters)?;
         let weights = data.weights.as_deref();
         let runs = self.n_init.unwrap_or(if self.init == Init::Random { 10 } else { 1 });
-        let tolerance = self.tol * x.var_axis(Axis(0), 0.0).mean().unwrap_or(0.0);
+        let tolerance = self.tol * mean_variance(&x);
         let mut best: Option<lloyd::Run> = None;
         for run in 0..runs {
             let mut rng = random::stream(self.seed, run);
@@ -225,7 +231,12 @@ macro_rules! k_means {
             }
         }
 
-        model!($model = $name);
+        model!(
+            $model = $name,
+            fn is_consistent(&self) -> bool {
+                self.centers.ncols() == self.n_features && !self.centers.is_empty()
+            }
+        );
     };
 }
 

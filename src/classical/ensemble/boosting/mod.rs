@@ -127,6 +127,10 @@ macro_rules! boosting_params {
             $model = $name,
             fn importances(&self) -> Option<Vec<f64>> {
                 Some(self.feature_importances())
+            },
+            fn is_consistent(&self) -> bool {
+                let of_trees = |tree: &Tree| tree.fits(self.n_features, 1);
+                self.boosted.baseline.len() == self.outputs() && self.boosted.trees.iter().all(of_trees)
             }
         );
 
@@ -365,6 +369,12 @@ boosting_params! {
     }
 }
 
+impl HistGradientBoostingClassifier {
+    fn outputs(&self) -> usize {
+        if self.classes.len() == 2 { 1 } else { self.classes.len() }
+    }
+}
+
 impl FitClassifier for HistGradientBoostingClassifierParams {
     type Model = HistGradientBoostingClassifier;
 
@@ -442,6 +452,12 @@ boosting_params! {
     }, {
         /// What is learned to be predicted.
         loss: BoostingLoss = BoostingLoss::SquaredError,
+    }
+}
+
+impl HistGradientBoostingRegressor {
+    fn outputs(&self) -> usize {
+        1
     }
 }
 
