@@ -47,7 +47,6 @@ pub(crate) mod random;
 pub mod recommend;
 pub mod registry;
 pub mod reinforcement;
-mod simd;
 pub mod svm;
 pub mod table;
 pub mod text;

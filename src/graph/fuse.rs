@@ -144,7 +144,7 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                     // The inputs still to come need a place each at most.
                     let room = MAX_INPUTS - (item.inputs.len() - position - 1) - part.inputs.len();
                     if let Some(producer) = &deferred[input] {
-                        if part.added_by(&producer) <= room
+                        if part.added_by(producer) <= room
                             && part.program.steps.len() + producer.program.steps.len() < MAX_STEPS
                         {
                             args.push(part.append(producer));

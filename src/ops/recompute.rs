@@ -6,10 +6,12 @@ use crate::{Layout, Op, Result, Spec, Tensor};
 use std::fmt;
 use std::sync::Arc;
 
+type Function = dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync;
+
 /// The first input, as a function of the next ones, and of the rest, which it has caught.
 struct Recompute {
     arguments: usize,
-    function: Arc<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>,
+    function: Arc<Function>,
 }
 
 impl fmt::Debug for Recompute {

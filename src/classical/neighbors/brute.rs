@@ -3,7 +3,7 @@
 use super::index::Visit;
 use super::metric::Distance;
 use crate::classical::linalg;
-use crate::classical::simd::vectorised;
+use crate::vectors::vectorised;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// Rows of a block: with the queries beside it, its distances stay in the second-level cache.

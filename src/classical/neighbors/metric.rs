@@ -1,6 +1,6 @@
 //! Distances between rows.
 
-use crate::classical::simd::vectorised;
+use crate::vectors::vectorised;
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use crate::classical::linalg;
 use crate::classical::params::{Setting, untagged};
-use crate::classical::simd::vectorised;
+use crate::vectors::vectorised;
 use crate::{Error, Result};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;

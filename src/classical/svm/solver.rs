@@ -3,7 +3,7 @@
 
 use super::cache::Cache;
 use super::kernel::{KernelFunction, squared_norms};
-use crate::classical::simd::vectorised;
+use crate::vectors::vectorised;
 use crate::{Error, Result};
 use ndarray::{Array2, Axis};
 use std::sync::Arc;

@@ -296,6 +296,12 @@ pub(super) fn backward(pass: &Pass, packed: &[f32], upstream: &[f32], weight: &[
     });
 }
 
+/// The gradient before a gate's sigmoid, from that after it.
+#[inline(always)]
+fn through_sigmoid(gradient: f32, gate: f32) -> f32 {
+    gradient * gate * (1.0 - gate)
+}
+
 /// The gradients of one step of one sequence, from those of the state after it.
 struct StepBack<'a> {
     cell: Cell,
@@ -341,7 +347,14 @@ impl WithSimd for StepBack<'_> {
                     from,
                     [di, df, dg, d_o, carried],
                     #[inline(always)]
-                    |values| lstm_gradient(values),
+                    |[up, through, past, before, i, f, g, o]| {
+                        let state = up + through;
+                        let cell = tanh(f * before + i * g);
+                        let dc = past + state * o * (1.0 - cell * cell);
+                        let di = through_sigmoid(dc * g, i);
+                        let df = through_sigmoid(dc * before, f);
+                        [di, df, dc * i * (1.0 - g * g), through_sigmoid(state * cell, o), dc * f]
+                    },
                 );
             }
             Cell::Gru => {
@@ -353,30 +366,15 @@ impl WithSimd for StepBack<'_> {
                     from,
                     [dr, dz, dp, dn, carried],
                     #[inline(always)]
-                    |values| gru_gradient(values),
+                    |[up, through, past, before, r, z, n, product]| {
+                        let state = up + through + past;
+                        let dn = state * (1.0 - z) * (1.0 - n * n);
+                        let dr = through_sigmoid(dn * product, r);
+                        [dr, through_sigmoid(state * (before - n), z), dn * r, dn, state * z]
+                    },
                 );
                 input[..2 * size].copy_from_slice(&product[..2 * size]);
             }
         }
     }
-}
-
-/// The gradients of the four gates before their activations, and of the cell before.
-#[inline(always)]
-fn lstm_gradient([up, through, past, before, i, f, g, o]: [f32; 8]) -> [f32; 5] {
-    let state = up + through;
-    let cell = tanh(f * before + i * g);
-    let dc = past + state * o * (1.0 - cell * cell);
-    let gate = |gradient: f32, gate: f32| gradient * gate * (1.0 - gate);
-    [gate(dc * g, i), gate(dc * before, f), dc * i * (1.0 - g * g), gate(state * cell, o), dc * f]
-}
-
-/// The gradients of the three products with the state, of the new gate before its activation, and of
-/// the state before, as far as it does not go through the products.
-#[inline(always)]
-fn gru_gradient([up, through, past, before, r, z, n, product]: [f32; 8]) -> [f32; 5] {
-    let state = up + through + past;
-    let dn = state * (1.0 - z) * (1.0 - n * n);
-    let gate = |gradient: f32, gate: f32| gradient * gate * (1.0 - gate);
-    [gate(dn * product, r), gate(state * (before - n), z), dn * r, dn, state * z]
 }

@@ -3,7 +3,7 @@
 use crate::classical::linalg;
 use crate::classical::neighbors::Distance;
 use crate::classical::random;
-use crate::classical::simd::vectorised;
+use crate::vectors::vectorised;
 use fastrand::Rng;
 use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
