@@ -8,9 +8,7 @@
 mod columns;
 mod cpu;
 mod depthwise;
-mod direct;
 mod gpu;
-mod transpose;
 mod winograd;
 
 use crate::device::{Caps, Plan};

@@ -8,9 +8,11 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Floats of columns that are gathered for a product of many images.
-const COLUMNS: usize = 1 << 21;
+const COLUMNS: usize = 1 << 20;
 /// Floats of columns that are gathered for a product of one image: a part of a thread's second-level cache.
 const STRIP: usize = 1 << 17;
+/// The same where positions are what is summed over: a longer sum is worth more than the nearest cache.
+const LONG_STRIP: usize = 1 << 19;
 /// Positions that a product of one image has at least.
 const LENGTH: usize = 256;
 
@@ -108,10 +110,10 @@ impl Part<'_> {
     }
 
     /// What each tap sees of the input from each position.
-    fn gather(&self, input: &[f32], columns: &mut [f32]) {
+    fn gather(&self, input: &[f32], columns: &mut [f32], threads: Parallelism) {
         let (sizes, length) = (self.sizes, self.length());
         let each = columns.par_chunks_exact_mut(sizes.taps() / sizes.channels * length);
-        each.enumerate().for_each(|(channel, columns)| {
+        each.with_min_len(share(threads)).enumerate().for_each(|(channel, columns)| {
             for (tap, column) in taps(sizes).zip(columns.chunks_exact_mut(length)) {
                 column.fill(0.0);
                 for (image, column) in column.chunks_exact_mut(self.positions()).enumerate() {
@@ -126,20 +128,26 @@ impl Part<'_> {
 
     /// The columns of its one image, with the strides of their rows and columns; gathered into `memory` unless
     /// they are the pixels themselves.
-    fn columns<'c>(&self, input: &'c [f32], memory: &'c mut [f32]) -> (&'c [f32], usize, usize) {
+    fn columns<'c>(
+        &self,
+        input: &'c [f32],
+        memory: &'c mut [f32],
+        threads: Parallelism,
+    ) -> (&'c [f32], usize, usize) {
         if self.sizes.pointwise() {
             let first = self.plane(0, self.sizes.channels) * self.sizes.pixels();
             return (&input[first + self.start()..], self.sizes.pixels(), 1);
         }
-        self.gather(input, memory);
+        self.gather(input, memory, threads);
         (memory, self.length(), 1)
     }
 
     /// Adds columns of its one image to the pixels that they see.
-    fn scatter(&self, columns: &[f32], image: &mut [f32]) {
+    fn scatter(&self, columns: &[f32], image: &mut [f32], threads: Parallelism) {
         let (sizes, length) = (self.sizes, self.length());
         let columns = columns.par_chunks_exact(sizes.taps() / sizes.channels * length);
-        image.par_chunks_exact_mut(sizes.pixels()).zip(columns).for_each(|(plane, columns)| {
+        let planes = image.par_chunks_exact_mut(sizes.pixels()).with_min_len(share(threads));
+        planes.zip(columns).for_each(|(plane, columns)| {
             for (tap, column) in taps(sizes).zip(columns.chunks_exact(length)) {
                 runs(sizes, &self.area, tap, |from, to, count| {
                     let pixels = plane[to..].iter_mut().step_by(sizes.stride[1]);
@@ -158,6 +166,12 @@ impl Part<'_> {
             }
         });
     }
+}
+
+/// Planes that a thread takes at least: all where each has other work, since one that waits takes up more of
+/// it, and more memory.
+fn share(threads: Parallelism) -> usize {
+    if matches!(threads, Parallelism::None) { usize::MAX } else { 1 }
 }
 
 /// Images (with their groups) from which on each has a thread of its own; fewer are done one after the other,
@@ -181,11 +195,11 @@ fn images(
 }
 
 /// Calls `each` with every part of image `at` (counted with its groups) and memory for its columns.
-fn strips(sizes: &Sizes, at: usize, mut each: impl FnMut(&Part, &mut [f32])) {
+fn strips(sizes: &Sizes, at: usize, floats: usize, mut each: impl FnMut(&Part, &mut [f32])) {
     let (image, group) = (at / sizes.groups, at % sizes.groups);
     // Pixels are columns themselves.
     let taps = if sizes.pointwise() { 0 } else { sizes.taps() };
-    let most = (STRIP / taps.max(1)).max(LENGTH).min(sizes.positions());
+    let most = (floats / taps.max(1)).max(LENGTH).min(sizes.positions());
     with_scratch(most * taps, |columns| {
         for area in areas(sizes, most) {
             let part = Part { sizes, group, images: image..image + 1, area };
@@ -197,8 +211,8 @@ fn strips(sizes: &Sizes, at: usize, mut each: impl FnMut(&Part, &mut [f32])) {
 pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32]) {
     let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
     images(sizes, output, filters * positions, |at, output, threads| {
-        strips(sizes, at, |part, columns| {
-            let columns = part.columns(input, columns);
+        strips(sizes, at, STRIP, |part, columns| {
+            let columns = part.columns(input, columns, threads);
             let output = (&mut output[part.start()..], positions);
             let weight = (part.weight(weight), taps, 1);
             multiply([filters, part.length(), taps], output, false, weight, columns, threads);
@@ -212,7 +226,7 @@ pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], ou
         if !sizes.pointwise() {
             image.fill(0.0);
         }
-        strips(sizes, at, |part, columns| {
+        strips(sizes, at, STRIP, |part, columns| {
             let upstream = (&upstream[part.position(0)..], positions, 1);
             let (weight, shape) = ((part.weight(weight), 1, taps), [taps, part.length(), filters]);
             if sizes.pointwise() {
@@ -220,7 +234,7 @@ pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], ou
                 return multiply(shape, image, false, weight, upstream, threads);
             }
             multiply(shape, (columns, part.length()), false, weight, upstream, threads);
-            part.scatter(columns, image);
+            part.scatter(columns, image, threads);
         });
     });
 }
@@ -228,53 +242,90 @@ pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], ou
 /// Images are summed in this many runs, whatever the number of threads, so that the rounding is always
 /// the same.
 const RUNS: usize = 8;
+/// Filters up to which a product is best with the filters next to each other: the columns, of which there are
+/// more, then need not be packed.
+const FILTERS: usize = 256;
+/// Floats of a weight of which each run can have a sum of its own.
+const SUMS: usize = 1 << 19;
 
-/// Adds to `output`, which is 0.
 pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], output: &mut [f32]) {
-    let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
+    let (taps, positions, filters, groups) = (sizes.taps(), sizes.positions(), sizes.filters, sizes.groups);
+    if sizes.batch < RUNS || groups * filters * taps > SUMS {
+        return weight_gradient_together(sizes, input, upstream, output);
+    }
     let per_run = sizes.batch.div_ceil(RUNS);
     let partial: Vec<Vec<f32>> = (0..sizes.batch.div_ceil(per_run))
         .into_par_iter()
         .map(|run| {
-            let mut sum = vec![0.0; sizes.groups * filters * taps];
-            for at in run * per_run * sizes.groups..sizes.batch.min((run + 1) * per_run) * sizes.groups {
-                strips(sizes, at, |part, columns| {
-                    let (columns, row, _) = part.columns(input, columns);
-                    let (upstream, columns) =
-                        ((&upstream[part.position(0)..], positions, 1), (columns, 1, row));
-                    let sum = (&mut sum[part.group * filters * taps..][..filters * taps], taps);
-                    multiply([filters, taps, part.length()], sum, true, upstream, columns, Parallelism::None);
+            let mut sums = vec![0.0; groups * taps * filters];
+            for at in run * per_run * groups..sizes.batch.min((run + 1) * per_run) * groups {
+                strips(sizes, at, LONG_STRIP, |part, columns| {
+                    let columns = part.columns(input, columns, Parallelism::None);
+                    let upstream = (&upstream[part.position(0)..], 1, positions);
+                    let sums = (&mut sums[part.group * taps * filters..][..taps * filters], filters);
+                    multiply(
+                        [taps, filters, part.length()],
+                        sums,
+                        true,
+                        columns,
+                        upstream,
+                        Parallelism::None,
+                    );
                 });
             }
-            sum
+            sums
         })
         .collect();
-    for sum in partial {
-        output.iter_mut().zip(&sum).for_each(|(output, &sum)| *output += sum);
+    output.fill(0.0);
+    for (group, output) in output.chunks_exact_mut(filters * taps).enumerate() {
+        for sums in &partial {
+            add_turned(&sums[group * taps * filters..][..taps * filters], filters, output);
+        }
     }
 }
 
-/// Adds to `output`, which is 0: the gradient of the weight where there are many filters. One product for as
-/// many images as there is room for, since those of a single small image are too short.
-pub(super) fn weight_gradient_of_many(sizes: &Sizes, input: &[f32], upstream: &[f32], output: &mut [f32]) {
+/// The same by products that all threads share, of as many images as there is room for.
+fn weight_gradient_together(sizes: &Sizes, input: &[f32], upstream: &[f32], output: &mut [f32]) {
     let (taps, filters, positions) = (sizes.taps(), sizes.filters, sizes.positions());
     let most = (COLUMNS / taps).max(LENGTH);
     let many = (most / positions).clamp(1, sizes.batch);
     let many = sizes.batch.div_ceil(sizes.batch.div_ceil(many));
-    with_scratch(many * most.min(positions) * (taps + filters), |scratch| {
+    let beside = filters <= FILTERS;
+    output.fill(0.0);
+    let sums = if beside { taps * filters } else { 0 };
+    with_scratch(sums + many * most.min(positions) * (taps + filters), |scratch| {
+        let (sums, scratch) = scratch.split_at_mut(sums);
         for (group, output) in output.chunks_exact_mut(filters * taps).enumerate() {
+            sums.fill(0.0);
             for first in (0..sizes.batch).step_by(many) {
                 for area in areas(sizes, most) {
                     let part = Part { sizes, group, images: first..sizes.batch.min(first + many), area };
                     let length = part.length();
                     let (columns, rows) = scratch[..length * (taps + filters)].split_at_mut(length * taps);
-                    part.gather(input, columns);
+                    part.gather(input, columns, Parallelism::Rayon(0));
                     part.upstream(upstream, rows);
-                    let (sizes, output) = ([filters, taps, length], (&mut *output, taps));
-                    let (rows, columns) = ((&*rows, length, 1), (&*columns, 1, length));
-                    multiply(sizes, output, true, rows, columns, Parallelism::Rayon(0));
+                    if beside {
+                        let (columns, rows) = ((&*columns, length, 1), (&*rows, 1, length));
+                        let sums = (&mut *sums, filters);
+                        multiply([taps, filters, length], sums, true, columns, rows, Parallelism::Rayon(0));
+                    } else {
+                        let (rows, columns) = ((&*rows, length, 1), (&*columns, 1, length));
+                        let output = (&mut *output, taps);
+                        multiply([filters, taps, length], output, true, rows, columns, Parallelism::Rayon(0));
+                    }
                 }
             }
+            if beside {
+                add_turned(sums, filters, output);
+            }
         }
+    });
+}
+
+/// Adds `[taps, filters]` to an output of the other order.
+fn add_turned(sums: &[f32], filters: usize, output: &mut [f32]) {
+    let taps = sums.len() / filters;
+    output.par_chunks_exact_mut(taps).with_min_len(8).enumerate().for_each(|(filter, output)| {
+        output.iter_mut().zip(sums[filter..].iter().step_by(filters)).for_each(|(to, sum)| *to += sum);
     });
 }

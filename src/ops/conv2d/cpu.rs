@@ -1,7 +1,7 @@
 //! Convolution on the CPU: windows gathered into columns, and matrix products; Winograd's method
 //! where it applies.
 
-use super::{Sizes, columns, depthwise, direct, winograd};
+use super::{Sizes, columns, depthwise, winograd};
 use crate::gemm::{self, Matrix, Parallelism};
 use std::cell::RefCell;
 
@@ -37,7 +37,12 @@ pub(super) fn with_scratch<R>(length: usize, body: impl FnOnce(&mut [f32]) -> R)
         // Several, because a thread that waits inside `body` may take up other work meanwhile.
         static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
     }
-    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let mut scratch = SCRATCH.with_borrow_mut(|kept| {
+        // The least that is enough, or the largest, to be replaced: not every one shall become large.
+        let enough = (0..kept.len()).filter(|&at| kept[at].len() >= length).min_by_key(|&at| kept[at].len());
+        let chosen = enough.or_else(|| (0..kept.len()).max_by_key(|&at| kept[at].len()));
+        chosen.map(|at| kept.swap_remove(at)).unwrap_or_default()
+    });
     if scratch.len() < length {
         scratch = vec![0.0; length];
     }
@@ -45,9 +50,6 @@ pub(super) fn with_scratch<R>(length: usize, body: impl FnOnce(&mut [f32]) -> R)
     SCRATCH.with_borrow_mut(|kept| kept.push(scratch));
     result
 }
-
-/// Filters for which columns are worth gathering: each number is multiplied that often.
-const MANY: usize = 128;
 
 pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32]) {
     if input.is_empty() || weight.is_empty() {
@@ -76,23 +78,11 @@ pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], ou
 }
 
 pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], output: &mut [f32]) {
-    let (taps, filters) = (sizes.taps(), sizes.filters);
-    output.fill(0.0);
     if input.is_empty() || upstream.is_empty() {
-        return;
+        return output.fill(0.0);
     }
     if depthwise::applies(sizes) {
         return depthwise::weight_gradient(sizes, input, upstream, output);
-    }
-    if filters >= MANY {
-        return columns::weight_gradient_of_many(sizes, input, upstream, output);
-    }
-    if direct::applies(filters) {
-        for group in 0..sizes.groups {
-            let output = &mut output[group * filters * taps..][..filters * taps];
-            direct::weight_gradient(sizes, group, input, upstream, output);
-        }
-        return;
     }
     columns::weight_gradient(sizes, input, upstream, output);
 }

@@ -12,6 +12,7 @@
 
 mod rows;
 mod tiles;
+mod transpose;
 
 use super::Sizes;
 use super::cpu::{multiply, with_scratch};

@@ -1,7 +1,7 @@
 //! Between tensors and transformed tiles.
 
-use super::super::transpose::{copy, transpose};
 use super::rows::{Input, Output, Weight, tile};
+use super::transpose::{copy, transpose};
 use super::{LANES, POINTS, SIDE, TILE};
 use pulp::{Simd, WithSimd};
 
