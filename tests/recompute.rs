@@ -72,6 +72,24 @@ fn a_checkpoint_takes_less_memory() -> Result<()> {
     Ok(())
 }
 
+/// The most memory that a step of one large layer takes, for two samples.
+fn peak_of_a_weight(checkpoint: bool) -> Result<u64> {
+    let params = Params::new(&Engine::cpu(), 5);
+    let layer = Linear::new(&(&params / "fc"), 512, 512)?;
+    let x = Tensor::randn([2, 512], 1, params.engine())?;
+    let y = if checkpoint { params.checkpoint(&x, move |x| layer.forward(x))? } else { layer.forward(&x)? };
+    Sgd::new(&params, SgdOptions { lr: 0.1, ..SgdOptions::default() })?
+        .step(y.sum(.., false)?.backward()?)?;
+    Ok(params.engine().memory().peak)
+}
+
+#[test]
+fn parameters_of_a_checkpoint_are_updated_in_place() -> Result<()> {
+    let (plain, checkpoint) = (peak_of_a_weight(false)?, peak_of_a_weight(true)?);
+    assert!(checkpoint < plain + 512 * 512, "{checkpoint} and {plain} bytes");
+    Ok(())
+}
+
 #[test]
 fn second_derivatives_go_through_a_checkpoint() -> Result<()> {
     let params = Params::new(&Engine::cpu(), 0);

@@ -196,15 +196,17 @@ impl Params {
         x: &Tensor,
         layer: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Result<Tensor> {
-        let trained: Vec<(Param, Tensor)> =
-            self.trainable().into_iter().map(|(_, param)| (param.clone(), param.get())).collect();
-        let tensors: Vec<Tensor> = trained.iter().map(|(_, tensor)| tensor.clone()).collect();
+        let trained: Vec<Param> = self.trainable().into_iter().map(|(_, param)| param).collect();
+        let tensors: Vec<Tensor> = trained.iter().map(Param::get).collect();
+        // Not the tensors, which could then not be updated in place.
+        let then: Vec<u64> = tensors.iter().map(Tensor::id).collect();
         let (params, first_draw) = (self.clone(), self.draws());
         recompute(&[x], &tensors, move |x| {
             if !replays() {
                 return layer(&x[0]);
             }
-            if let Some((param, _)) = trained.iter().find(|(param, then)| param.get().id() != then.id()) {
+            let mut pairs = trained.iter().zip(&then);
+            if let Some((param, _)) = pairs.find(|(param, then)| param.get().id() != **then) {
                 let message = format!("{:?} has changed since the layer ran", param.path());
                 return Err(Error::op("checkpoint", message));
             }

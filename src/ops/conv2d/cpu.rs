@@ -37,12 +37,7 @@ pub(super) fn with_scratch<R>(length: usize, body: impl FnOnce(&mut [f32]) -> R)
         // Several, because a thread that waits inside `body` may take up other work meanwhile.
         static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
     }
-    let mut scratch = SCRATCH.with_borrow_mut(|kept| {
-        // The least that is enough, or the largest, to be replaced: not every one shall become large.
-        let enough = (0..kept.len()).filter(|&at| kept[at].len() >= length).min_by_key(|&at| kept[at].len());
-        let chosen = enough.or_else(|| (0..kept.len()).max_by_key(|&at| kept[at].len()));
-        chosen.map(|at| kept.swap_remove(at)).unwrap_or_default()
-    });
+    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     if scratch.len() < length {
         scratch = vec![0.0; length];
     }

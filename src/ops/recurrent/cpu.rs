@@ -167,6 +167,17 @@ impl WithSimd for Step<'_> {
     }
 }
 
+/// The sigmoid of the sum of three rows.
+#[inline(always)]
+fn gate(x: &[f32], p: &[f32], b: &[f32], to: &mut [f32]) {
+    map(
+        [x, p, b],
+        [to],
+        #[inline(always)]
+        |[x, p, b]| [sigmoid(x + p + b)],
+    );
+}
+
 #[inline(always)]
 fn lstm(
     x: [&[f32]; 4],
@@ -178,13 +189,8 @@ fn lstm(
 ) {
     let [before, i, f, g, o] = parts_mut(kept, cells.len());
     before.copy_from_slice(cells);
-    for (gate, to) in [(0, &mut *i), (1, &mut *f), (3, &mut *o)] {
-        map(
-            [x[gate], p[gate], b[gate]],
-            [to],
-            #[inline(always)]
-            |[x, p, b]| [sigmoid(x + p + b)],
-        );
+    for (at, to) in [(0, &mut *i), (1, &mut *f), (3, &mut *o)] {
+        gate(x[at], p[at], b[at], to);
     }
     map(
         [x[2], p[2], b[2]],
@@ -207,13 +213,8 @@ fn lstm(
 fn gru(x: [&[f32]; 3], p: [&[f32]; 3], b: [&[f32]; 3], state: &[f32], output: &mut [f32], kept: &mut [f32]) {
     let [before, r, z, n, product] = parts_mut(kept, state.len());
     before.copy_from_slice(state);
-    for (gate, to) in [(0, &mut *r), (1, &mut *z)] {
-        map(
-            [x[gate], p[gate], b[gate]],
-            [to],
-            #[inline(always)]
-            |[x, p, b]| [sigmoid(x + p + b)],
-        );
+    for (at, to) in [(0, &mut *r), (1, &mut *z)] {
+        gate(x[at], p[at], b[at], to);
     }
     map(
         [p[2], b[2], x[2], r],
