@@ -6,12 +6,24 @@
 //   1   gradient of weight    filter   channel, tap               image, y, x of the output
 //   2   output                filter   image, y, x of the output  channel, tap
 //
-// The other two of input, weight and output (or its gradient) are `first` and `second`.
-// import: gemm
+// The other two of input, weight and output (or its gradient) are `first` and `second`. A is the
+// weight (in role 0 with its channels last), or in role 1 the output's gradient; B are windows of the input, in role 0 of the output's
+// gradient.
+// import: CORE = gemm
 
+// Whether the four that are fetched lie along k: right where k is the contiguous dimension.
+const A_ALONG_K: bool = true;
+const B_ALONG_K: bool = false;
 // Whether the first and second input hold halves, two in a word.
 const FIRST_HALF: bool = false;
 const SECOND_HALF: bool = false;
+// Whether the four that are fetched are one aligned vector; of B, whether they lie in a run that
+// starts anywhere in a row of aligned vectors. Whether the four that are stored are one.
+const A_VECTORS: bool = false;
+const B_VECTORS: bool = false;
+const C_VECTORS: bool = false;
+// Whether the four that are fetched of B, neighbouring places along x, are always in one row.
+const B_ROWS: bool = false;
 
 const OF: u32 = 2u;
 // Constants, because dividing by a variable is slow.
@@ -42,9 +54,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+// Each buffer once by word and once by vector.
 @group(0) @binding(1) var<storage, read> first: array<u32>;
-@group(0) @binding(2) var<storage, read> second: array<u32>;
-@group(0) @binding(3) var<storage, read_write> result: array<f32>;
+@group(0) @binding(2) var<storage, read> first4: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> second: array<u32>;
+@group(0) @binding(4) var<storage, read> second4: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read_write> result: array<f32>;
+@group(0) @binding(6) var<storage, read_write> result4: array<vec4<f32>>;
 
 fn first_at(place: u32) -> f32 {
     if FIRST_HALF {
@@ -72,90 +88,201 @@ fn split_index(index: u32, y: u32, x: u32) -> vec3<u32> {
     return vec3(row / y, row % y, index % x);
 }
 
+// A plane of the image tensor and of the output.
+fn image_plane(image: u32, channel: u32) -> u32 {
+    return ((image * params.groups + channel_group) * params.channels + channel) * params.image_y * params.image_x;
+}
+
+fn output_plane(image: u32, filter_: u32) -> u32 {
+    return ((image * params.groups + channel_group) * params.filters + filter_) * params.output_y * params.output_x;
+}
+
 fn weight_place(filter_: u32, channel_tap: u32) -> u32 {
     return (channel_group * params.filters + filter_) * params.channels * KERNEL + channel_tap;
 }
 
-fn output_place(image: u32, filter_: u32, y: u32, x: u32) -> u32 {
-    let plane = (image * params.groups + channel_group) * params.filters + filter_;
-    return (plane * params.output_y + y) * params.output_x + x;
-}
-
-fn input_place(image: u32, channel: u32, y: u32, x: u32) -> u32 {
-    let plane = (image * params.groups + channel_group) * params.channels + channel;
-    return (plane * params.image_y + y) * params.image_x + x;
-}
-
-// What tap (channel, ky, kx) sees from output position (image, y, x); padding is 0. Places before
-// the image wrap around to large numbers.
-fn seen(tap: vec3<u32>, position: vec3<u32>) -> f32 {
-    let y = position.y * STRIDE_Y + tap.y * params.dilation_y - params.padding_y;
-    let x = position.z * STRIDE_X + tap.z * params.dilation_x - params.padding_x;
-    if y >= params.image_y || x >= params.image_x {
-        return 0.0;
-    }
-    return first_at(input_place(position.x, tap.x, y, x));
-}
-
-// The output gradient that reaches pixel (image, y, x) through tap (filter, ky, kx).
-fn reaching(tap: vec3<u32>, pixel: vec3<u32>) -> f32 {
-    let y = pixel.y + params.padding_y - tap.y * params.dilation_y;
-    let x = pixel.z + params.padding_x - tap.z * params.dilation_x;
-    if y % STRIDE_Y != 0u || x % STRIDE_X != 0u {
-        return 0.0;
-    }
-    if y / STRIDE_Y >= params.output_y || x / STRIDE_X >= params.output_x {
-        return 0.0;
-    }
-    return second_at(output_place(pixel.x, tap.x, y / STRIDE_Y, x / STRIDE_X));
-}
-
-fn load_a(m: u32, k: u32) -> f32 {
+// The place of an element of A is the sum of its row's and what its depth has last.
+fn row(m: u32) -> vec4<u32> {
     switch OF {
-        case 0u: {
-            return first_at(weight_place(k / KERNEL, m * KERNEL + k % KERNEL));
-        }
-        case 1u: {
-            let position = split_index(k, params.output_y, params.output_x);
-            return second_at(output_place(position.x, m, position.y, position.z));
-        }
-        default: {
-            return second_at(weight_place(m, k));
-        }
+        case 0u: { return vec4(m, 0u, 0u, 0u); }
+        case 1u: { return vec4(output_plane(0u, m), 0u, 0u, 0u); }
+        default: { return vec4(weight_place(m, 0u), 0u, 0u, 0u); }
     }
 }
 
-fn load_b(k: u32, n: u32) -> f32 {
+// Of B, columns and depths have a place, y and x each. Their sum (in role 0 their difference) is the
+// plane and the pixel in it; pixels before the plane wrap around to large numbers.
+fn column(n: u32) -> vec4<u32> {
     switch OF {
         case 0u: {
             let pixel = split_index(n, params.image_y, params.image_x);
-            return reaching(split_index(k, KERNEL_Y, KERNEL_X), pixel);
+            return vec4(output_plane(pixel.x, 0u), pixel.y + params.padding_y, pixel.z + params.padding_x, 0u);
         }
         case 1u: {
-            let position = split_index(k, params.output_y, params.output_x);
-            return seen(split_index(n, KERNEL_Y, KERNEL_X), position);
+            let tap = split_index(n, KERNEL_Y, KERNEL_X);
+            return vec4(image_plane(0u, tap.x), tap.y * params.dilation_y - params.padding_y,
+                tap.z * params.dilation_x - params.padding_x, 0u);
         }
         default: {
             let position = split_index(n, params.output_y, params.output_x);
-            return seen(split_index(k, KERNEL_Y, KERNEL_X), position);
+            return vec4(image_plane(position.x, 0u), position.y * STRIDE_Y - params.padding_y,
+                position.z * STRIDE_X - params.padding_x, 0u);
         }
     }
 }
 
-fn store(m: u32, n: u32, split: u32, value: f32) {
+fn depth(k: u32) -> vec4<u32> {
+    if OF == 1u {
+        let position = split_index(k, params.output_y, params.output_x);
+        let image = position.x * params.groups;
+        return vec4(image * params.channels * params.image_y * params.image_x,
+            position.y * STRIDE_Y, position.z * STRIDE_X,
+            (image * params.filters * params.output_y + position.y) * params.output_x + position.z);
+    }
+    let tap = split_index(k, KERNEL_Y, KERNEL_X);
+    let y = tap.y * params.dilation_y;
+    let x = tap.z * params.dilation_x;
+    if OF == 0u {
+        let row = (channel_group * params.filters + tap.x) * KERNEL + k % KERNEL;
+        return vec4(tap.x * params.output_y * params.output_x, y, x, row * params.channels);
+    }
+    return vec4(tap.x * params.image_y * params.image_x, y, x, k);
+}
+
+fn a_at(place: u32) -> f32 {
+    if OF == 0u { return first_at(place); }
+    return second_at(place);
+}
+
+fn fetch_a(row: vec4<u32>, m: u32, depth_: vec4<u32>, k: u32) -> vec4<f32> {
+    let place = row.x + depth_.w;
+    if A_VECTORS {
+        if OF == 0u && FIRST_HALF {
+            return vec4(unpack2x16float(first[place / 2u]), unpack2x16float(first[place / 2u + 1u]));
+        }
+        if OF != 0u && SECOND_HALF {
+            return vec4(unpack2x16float(second[place / 2u]), unpack2x16float(second[place / 2u + 1u]));
+        }
+        if OF == 0u { return bitcast<vec4<f32>>(first4[place / 4u]); }
+        return bitcast<vec4<f32>>(second4[place / 4u]);
+    }
+    // Those past the last repeat it.
+    let count = select(params.size.z - k, params.size.x - m, OF == 0u);
+    let next = min(vec4(0u, 1u, 2u, 3u), vec4(count - 1u));
+    if OF == 1u {
+        return vec4(a_at(place), a_at(row.x + depth(k + next.y).w), a_at(row.x + depth(k + next.z).w),
+            a_at(row.x + depth(k + next.w).w));
+    }
+    let p = place + next;
+    return vec4(a_at(p.x), a_at(p.y), a_at(p.z), a_at(p.w));
+}
+
+// One element of B; padding is 0.
+fn b_at(column: vec4<u32>, depth: vec4<u32>) -> f32 {
+    let plane = column.x + depth.x;
+    if OF == 0u {
+        let y = column.y - depth.y;
+        let x = column.z - depth.z;
+        let inside = y % STRIDE_Y == 0u && x % STRIDE_X == 0u
+            && y / STRIDE_Y < params.output_y && x / STRIDE_X < params.output_x;
+        let place = plane + y / STRIDE_Y * params.output_x + x / STRIDE_X;
+        return select(0.0, second_at(select(0u, place, inside)), inside);
+    }
+    let y = column.y + depth.y;
+    let x = column.z + depth.z;
+    let inside = y < params.image_y && x < params.image_x;
+    return select(0.0, first_at(select(0u, plane + y * params.image_x + x, inside)), inside);
+}
+
+// Vector number `block` of a row that begins at `start`, zeros beside the row.
+fn block_of(start: u32, block: u32, width: u32) -> vec4<f32> {
+    let inside = block < width / 4u;
+    let place = select(0u, start / 4u + block, inside);
+    var values: vec4<f32>;
+    if OF == 0u && SECOND_HALF {
+        values = vec4(unpack2x16float(second[2u * place]), unpack2x16float(second[2u * place + 1u]));
+    } else if OF == 0u {
+        values = bitcast<vec4<f32>>(second4[place]);
+    } else if FIRST_HALF {
+        values = vec4(unpack2x16float(first[2u * place]), unpack2x16float(first[2u * place + 1u]));
+    } else {
+        values = bitcast<vec4<f32>>(first4[place]);
+    }
+    return select(vec4(0.0), values, inside);
+}
+
+// Four neighbours from x on, which may be before the row.
+fn run_of(start: u32, x: u32, width: u32) -> vec4<f32> {
+    let block = bitcast<u32>(bitcast<i32>(x) >> 2u);
+    let low = block_of(start, block, width);
+    let shift = x % 4u;
+    if shift == 0u {
+        return low;
+    }
+    let high = block_of(start, block + 1u, width);
+    if shift == 1u {
+        return vec4(low.yzw, high.x);
+    }
+    if shift == 2u {
+        return vec4(low.zw, high.xy);
+    }
+    return vec4(low.w, high.xyz);
+}
+
+fn fetch_b(depth_: vec4<u32>, k: u32, column_: vec4<u32>, n: u32) -> vec4<f32> {
+    if B_VECTORS {
+        let plane = column_.x + depth_.x;
+        let at = select(column_.yz + depth_.yz, column_.yz - depth_.yz, OF == 0u);
+        let size = select(vec2(params.image_y, params.image_x), vec2(params.output_y, params.output_x), OF == 0u);
+        let inside = at.x < size.x;
+        let values = run_of(plane + select(0u, at.x * size.y, inside), at.y, size.y);
+        return select(vec4(0.0), values, inside);
+    }
+    if B_ROWS {
+        let step = vec4(0u, 0u, select(STRIDE_X, 1u, OF == 0u), 0u);
+        return vec4(b_at(column_, depth_), b_at(column_ + step, depth_), b_at(column_ + 2u * step, depth_),
+            b_at(column_ + 3u * step, depth_));
+    }
+    let count = select(params.size.y - n, params.size.z - k, B_ALONG_K);
+    let next = min(vec4(0u, 1u, 2u, 3u), vec4(count - 1u));
+    if B_ALONG_K {
+        return vec4(b_at(column_, depth_), b_at(column_, depth(k + next.y)), b_at(column_, depth(k + next.z)),
+            b_at(column_, depth(k + next.w)));
+    }
+    return vec4(b_at(column_, depth_), b_at(column(n + next.y), depth_), b_at(column(n + next.z), depth_),
+        b_at(column(n + next.w), depth_));
+}
+
+fn landing(n: u32) -> u32 {
+    switch OF {
+        case 0u: {
+            let pixel = split_index(n, params.image_y, params.image_x);
+            return image_plane(pixel.x, 0u) + pixel.y * params.image_x + pixel.z;
+        }
+        case 1u: {
+            return n;
+        }
+        default: {
+            let position = split_index(n, params.output_y, params.output_x);
+            return output_plane(position.x, 0u) + position.y * params.output_x + position.z;
+        }
+    }
+}
+
+fn store(m: u32, n: u32, landing_: u32, split: u32, values: vec4<f32>) {
     var place = split * params.elements;
     switch OF {
-        case 0u: {
-            let pixel = split_index(n, params.image_y, params.image_x);
-            place += input_place(pixel.x, m, pixel.y, pixel.z);
-        }
-        case 1u: {
-            place += weight_place(m, n);
-        }
-        default: {
-            let position = split_index(n, params.output_y, params.output_x);
-            place += output_place(position.x, m, position.y, position.z);
+        case 0u: { place += m * params.image_y * params.image_x; }
+        case 1u: { place += weight_place(m, 0u); }
+        default: { place += m * params.output_y * params.output_x; }
+    }
+    if C_VECTORS {
+        result4[(place + landing_) / 4u] = values;
+        return;
+    }
+    for (var i = 0u; i < 4u; i++) { // unroll
+        if n + i < params.size.y {
+            result[place + landing(n + i)] = values[i];
         }
     }
-    result[place] = value;
 }

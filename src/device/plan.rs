@@ -16,6 +16,21 @@ pub struct Caps {
     pub workgroup_size: u32,
     /// Workgroups along one dimension of a dispatch.
     pub groups: u32,
+    /// Whether the GPU is a processor that plays one: few invocations run at once, workgroup memory is no faster
+    /// than the buffers, and barriers are slow.
+    pub software: bool,
+    /// What matrices of halves the GPU multiplies at once, if that was tried and is right.
+    pub cooperative: Option<Cooperative>,
+}
+
+/// Cooperative matrices (tensor cores): a subgroup holds matrices of halves together, and multiplies them with
+/// sums in `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cooperative {
+    /// Rows and columns of such a matrix: 8 or 16.
+    pub size: u32,
+    /// Invocations of a subgroup.
+    pub subgroup: u32,
 }
 
 impl Default for Caps {
@@ -27,6 +42,8 @@ impl Default for Caps {
             workgroup_bytes: 16 << 10,
             workgroup_size: 256,
             groups: 65_535,
+            software: false,
+            cooperative: None,
         }
     }
 }
@@ -39,6 +56,8 @@ pub struct Shader {
     pub name: Cow<'static, str>,
     /// The text, imports unresolved.
     pub source: Cow<'static, str>,
+    /// Whether it stays within its buffers and ends its loops, whatever its params.
+    trusted: bool,
 }
 
 impl Hash for Shader {
@@ -52,7 +71,26 @@ impl Hash for Shader {
 impl Shader {
     /// A shader file, by `include_str!`.
     pub const fn file(name: &'static str, source: &'static str) -> Shader {
-        Shader { name: Cow::Borrowed(name), source: Cow::Borrowed(source) }
+        Shader { name: Cow::Borrowed(name), source: Cow::Borrowed(source), trusted: false }
+    }
+
+    /// Generated text.
+    pub fn text(name: String, source: String) -> Shader {
+        Shader { name: name.into(), source: source.into(), trusted: false }
+    }
+
+    /// The shader compiled without bounds checks, bounded loops and guarded divisions.
+    ///
+    /// # Safety
+    /// For the params that it is run with, it must stay within its buffers, end its loops and divide by no zero.
+    pub(crate) const unsafe fn unchecked(mut self) -> Shader {
+        self.trusted = true;
+        self
+    }
+
+    #[cfg(feature = "gpu")]
+    pub(super) fn trusted(&self) -> bool {
+        self.trusted
     }
 }
 
@@ -63,9 +101,18 @@ pub enum Binding {
     Input(usize),
     /// The operation's output: `var<storage, read_write>`.
     Output,
-    /// A buffer that lives while the plan runs: `var<storage, read_write>`, in every kernel that
-    /// binds it.
+    /// A buffer that lives while the plan runs: `var<storage, read_write>`.
     Scratch(usize),
+    /// Such a buffer that the kernel only reads: `var<storage, read>`.
+    Written(usize),
+}
+
+#[cfg(feature = "gpu")]
+impl Binding {
+    /// Whether kernels that bind it this way only read it.
+    pub(super) fn read_only(self) -> bool {
+        matches!(self, Binding::Input(_) | Binding::Written(_))
+    }
 }
 
 /// One dispatch.

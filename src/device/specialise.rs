@@ -6,7 +6,10 @@ use super::Kernel;
 use crate::{Error, Result};
 
 /// Shaders that others may import by name.
-pub const IMPORTS: &[(&str, &str)] = &[("gemm", include_str!("../../shaders/gemm.wgsl"))];
+pub const IMPORTS: &[(&str, &str)] = &[
+    ("gemm", include_str!("../../shaders/gemm.wgsl")),
+    ("gemm_cooperative", include_str!("../../shaders/gemm_cooperative.wgsl")),
+];
 
 /// A workgroup's number, as shaders write it.
 const NUMBER: &str = "group.x + group.y * groups.x";
@@ -16,20 +19,33 @@ const FIRST_GROUP: &str = "first_group";
 /// The WGSL of a kernel: each line `// import: NAME` replaced by the shader of that name in
 /// [`IMPORTS`] (once, however often it is imported) without its part between `// begin operands`
 /// and `// end operands`, for which the importer stands in, and each of the kernel's constants put in
-/// place of the value of the `const` or `alias` that declares it at the start of a line.
+/// place of the value of the `const` or `alias` that declares it at the start of a line. `// import: CONSTANT =
+/// NAME` imports the shader that this constant of the kernel names, or else `NAME`. `enable` comes first, wherever
+/// it stood.
+///
+/// Then the lines from `// if: FLAG` (or `// if: !FLAG`) to `// end if` go where that constant is not `true`
+/// (or is), and a loop `for (var i = 0u; i < COUNT; i++) { // unroll` becomes as many blocks with a constant `i`
+/// each: drivers keep an array in registers only where they know the places that are used of it, and not all
+/// unroll loops to find out.
 ///
 /// To a workgroup's number, `group.x + group.y * groups.x`, the variable `first_group` is added, a uniform
 /// at the binding that follows those of the kernel: a dispatch can then be cut into several.
 pub fn specialise(kernel: &Kernel) -> Result<String> {
     let name = &kernel.shader.name;
     let mut text = String::with_capacity(kernel.shader.source.len() + 256);
-    resolve(name, &kernel.shader.source, &mut Vec::new(), &mut text)?;
-    for (constant, value) in &kernel.constants {
+    resolve(kernel, &kernel.shader.source, &mut Vec::new(), &mut text)?;
+    let chosen_by = |constant: &str| kernel.shader.source.contains(&format!("// import: {constant} = "));
+    for (constant, value) in kernel.constants.iter().filter(|(constant, _)| !chosen_by(constant)) {
         let (start, end) = declared_value(&text, constant).ok_or_else(|| {
             fault(name, format!("no line `const {constant}: TYPE = VALUE;` or `alias {constant} = TYPE;`"))
         })?;
         text.replace_range(start..end, value);
     }
+    let text = chosen(name, &text)?;
+    let mut lines = text.lines();
+    let mut unrolled = String::with_capacity(4 * text.len());
+    unroll(name, &text, &mut lines, &mut unrolled)?;
+    let mut text = unrolled;
     if text.contains(NUMBER) {
         text = text.replace(NUMBER, &format!("{FIRST_GROUP} + {NUMBER}"));
         let binding = kernel.bindings.len() + 1;
@@ -48,25 +64,113 @@ fn fault(shader: &str, message: String) -> Error {
     Error::device(format!("shader {shader}"), message)
 }
 
-fn resolve(shader: &str, source: &str, included: &mut Vec<String>, text: &mut String) -> Result<()> {
+fn resolve(kernel: &Kernel, source: &str, included: &mut Vec<String>, text: &mut String) -> Result<()> {
     for line in source.lines() {
+        if line.starts_with("enable ") {
+            text.insert_str(0, &format!("{line}\n"));
+            continue;
+        }
         let Some(import) = line.trim().strip_prefix("// import:").map(str::trim) else {
             text.push_str(line);
             text.push('\n');
             continue;
         };
+        let import = match import.split_once(" = ") {
+            Some((constant, default)) => {
+                let given = kernel.constants.iter().find(|(name, _)| *name == constant);
+                given.map_or(default, |(_, name)| name)
+            }
+            None => import,
+        };
         let Some((name, source)) = IMPORTS.iter().find(|(name, _)| *name == import) else {
-            return Err(fault(shader, format!("no shader {import:?} to import")));
+            return Err(fault(&kernel.shader.name, format!("no shader {import:?} to import")));
         };
         if !included.iter().any(|done| done == name) {
             included.push(name.to_string());
             let (head, rest) = source.split_once("// begin operands").unwrap_or((source, ""));
             let tail = rest.split_once("// end operands").map_or("", |(_, tail)| tail);
-            resolve(shader, head, included, text)?;
-            resolve(shader, tail, included, text)?;
+            resolve(kernel, head, included, text)?;
+            resolve(kernel, tail, included, text)?;
         }
     }
     Ok(())
+}
+
+/// The text without the sections whose flag says so.
+fn chosen(shader: &str, text: &str) -> Result<String> {
+    let mut kept = String::with_capacity(text.len());
+    // For each section that is open, whether its lines stay.
+    let mut open = Vec::new();
+    for line in text.lines() {
+        let line_kept = open.iter().all(|&stays| stays);
+        match line.trim() {
+            "// end if" => {
+                open.pop().ok_or_else(|| fault(shader, "`// end if` without `// if:`".into()))?;
+            }
+            mark if mark.starts_with("// if: ") => {
+                let flag = &mark["// if: ".len()..];
+                let name = flag.trim_start_matches('!');
+                let value = declared_value(text, name).map(|(start, end)| &text[start..end] == "true");
+                let value = value.ok_or_else(|| fault(shader, format!("no constant {name} to choose by")))?;
+                open.push(value != flag.starts_with('!'));
+            }
+            _ if line_kept => {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+            _ => {}
+        }
+    }
+    if open.is_empty() { Ok(kept) } else { Err(fault(shader, "`// if:` without `// end if`".into())) }
+}
+
+/// Copies `lines` up to the end of the block that they are in, with the marked loops unrolled.
+fn unroll(shader: &str, text: &str, lines: &mut std::str::Lines, unrolled: &mut String) -> Result<()> {
+    let mut depth = 0;
+    while let Some(line) = lines.next() {
+        if let Some(header) = line.trim_start().strip_suffix(" { // unroll") {
+            let counted = header.strip_prefix("for (var ").and_then(|rest| rest.split_once(" = 0u; "));
+            let count = counted.and_then(|(variable, rest)| {
+                let bound = rest.strip_prefix(variable)?.strip_prefix(" < ")?.split_once(';')?.0;
+                number_of(text, bound)
+            });
+            let (Some((variable, _)), Some(count)) = (counted, count) else {
+                return Err(fault(shader, format!("cannot unroll `{}`", line.trim())));
+            };
+            let mut body = String::new();
+            unroll(shader, text, lines, &mut body)?;
+            for i in 0..count {
+                *unrolled += &format!("{{ const {variable} = {i}u;\n{body}}}\n");
+            }
+            continue;
+        }
+        depth += line.matches('{').count() as isize - line.matches('}').count() as isize;
+        if depth < 0 {
+            break;
+        }
+        unrolled.push_str(line);
+        unrolled.push('\n');
+    }
+    Ok(())
+}
+
+/// The value of numbers and constants that are multiplied and divided, from left to right.
+fn number_of(text: &str, expression: &str) -> Option<u32> {
+    let factor = |word: &str| match word.strip_suffix('u').unwrap_or(word).parse() {
+        Ok(number) => Some(number),
+        Err(_) => declared_value(text, word).and_then(|(start, end)| number_of(text, &text[start..end])),
+    };
+    let mut words = expression.split_whitespace();
+    let mut value: u32 = factor(words.next()?)?;
+    while let Some(operator) = words.next() {
+        let operand = factor(words.next()?)?;
+        value = match operator {
+            "*" => value.checked_mul(operand)?,
+            "/" => value.checked_div(operand)?,
+            _ => return None,
+        };
+    }
+    Some(value)
 }
 
 /// The byte range of the value in the top-level declaration of `name`.
@@ -95,6 +199,8 @@ mod tests {
     use crate::device::{Binding, Shader};
 
     const SOURCE: &str = "// import: gemm\n\
+        const A_ALONG_K: bool = true;\n\
+        const B_ALONG_K: bool = false;\n\
         alias Element = f32;\n\
         const TILE_ROWS: u32 = 4u; // rows\n\
         const TILE = 8u;\n\
@@ -116,8 +222,38 @@ mod tests {
         let text =
             specialise(&kernel(SOURCE, &[("TILE", "32u"), ("Element", "f16"), ("TILE_ROWS", "2u")])).unwrap();
         assert!(text.contains("alias Element = f16;\nconst TILE_ROWS: u32 = 2u; // rows\nconst TILE = 32u;"));
-        assert_eq!(text.matches("fn gemm_tile(").count(), 1);
+        assert_eq!(text.matches("fn within(").count(), 1);
         assert!(!text.contains("struct Params"), "the importer declares the operands");
+    }
+
+    #[test]
+    fn sections_follow_their_flags() {
+        let source = "const A: bool = true;\nconst B: bool = false;\n// if: A\none\n// if: !B\ntwo\n// end if\n\
+            // if: B\nthree\n// end if\n// end if\n// if: !A\n// if: A\nfour\n// end if\n// end if\nfive\n";
+        let lines = |constants: &[(&'static str, &'static str)]| {
+            let text = specialise(&kernel(source, constants)).unwrap();
+            text.lines().filter(|line| !line.contains("const")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(lines(&[]), "one two five");
+        assert_eq!(lines(&[("B", "true")]), "one three five");
+        assert_eq!(lines(&[("A", "false")]), "five");
+        for source in ["// if: A\n", "const A = true;\n// if: A\n", "// end if\n"] {
+            assert!(specialise(&kernel(source, &[])).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn marked_loops_are_unrolled() {
+        let source = "const N: u32 = 6u;\nconst M: u32 = N * 2u / 4u;\n\
+            for (var i = 0u; i < M; i++) { // unroll\n  if i > 0u {\n    for (var j = 0u; j < 2u; j++) { // unroll\n\
+            f(i, j);\n    }\n  }\n}\nrest();\n";
+        let text = specialise(&kernel(source, &[])).unwrap();
+        assert_eq!((text.matches("f(i, j);").count(), text.matches("rest();").count()), (6, 1), "{text}");
+        let at = |what: &str| text.find(what).unwrap();
+        assert!(at("const i = 0u;") < at("const j = 0u;") && at("const j = 1u;") < at("const i = 1u;"));
+        assert_eq!(text.matches('{').count(), text.matches('}').count());
+        let error = specialise(&kernel("for (var i = 0u; i < K; i++) { // unroll\n}\n", &[])).unwrap_err();
+        assert!(error.to_string().contains("i < K"), "{error}");
     }
 
     #[test]
@@ -131,7 +267,7 @@ mod tests {
 
     #[test]
     fn unknown_names_are_errors_that_name_them() {
-        for (source, constant) in [(SOURCE, "TILE_LOCAL"), (SOURCE, "ROWS"), (SOURCE, "Elem")] {
+        for (source, constant) in [(SOURCE, "TILE_LOCAL"), (SOURCE, "TILE_"), (SOURCE, "Elem")] {
             let error = specialise(&kernel(source, &[(constant, "1")])).unwrap_err().to_string();
             assert!(error.contains("shader test") && error.contains(constant), "{error}");
         }

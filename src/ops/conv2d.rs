@@ -217,7 +217,7 @@ impl Op for Conv2d {
     }
 
     fn gpu(&self, inputs: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
-        Some(gpu::plan(self, inputs, caps))
+        gpu::plan(self, inputs, caps)
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

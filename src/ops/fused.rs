@@ -97,7 +97,7 @@ impl Op for Fused {
         let invocations =
             if self.dtype == DType::F16 { output.elements().div_ceil(2) } else { output.elements() };
         Some(Plan::one(Kernel {
-            shader: Shader { source: format!("{head}{body}{tail}").into(), name: body.into() },
+            shader: Shader::text(body.clone(), format!("{head}{body}{tail}")),
             constants: vec![("PARAMS", format!("{}u", params.len() / 4).into())],
             bindings: (0..inputs.len()).map(Binding::Input).chain([Binding::Output]).collect(),
             params,

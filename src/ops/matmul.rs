@@ -177,9 +177,25 @@ impl Op for Matmul {
         params.extend(batches.dims.iter().map(|&size| size as u32).chain(std::iter::repeat(0)).take(8));
         params.push(batches.dims.len() as u32);
         let shader = Shader::file("matmul", include_str!("../../shaders/matmul.wgsl"));
-        let along_k = [product.a.1 == 1, product.b.0 == 1];
+        // SAFETY: rows, columns and places along k that the core asks for are inside the matrices, which the
+        // executor's views cover; the loops go up to sizes.
+        let shader = unsafe { shader.unchecked() };
+        let Product { m, n, k, a, b } = product;
+        let along_k = [a.1 == 1, b.0 == 1];
+        // Whether the dimension in which an operand's numbers follow each other, and all steps to it, are whole
+        // vectors.
+        let whole = |operand: usize, along: (usize, isize), other: isize| {
+            let steps = batches.strides[operand].iter().chain([&other]);
+            along.1 == 1
+                && along.0 % 4 == 0
+                && inputs[operand].layout.offset % 4 == 0
+                && steps.into_iter().all(|step| step % 4 == 0)
+        };
+        let of_a = if along_k[0] { whole(0, (k, a.1), a.0) } else { whole(0, (m, a.0), a.1) };
+        let of_b = if along_k[1] { whole(1, (k, b.0), b.1) } else { whole(1, (n, b.1), b.0) };
+        let vectors = [of_a, of_b, n % 4 == 0];
         let batch = batches.dims.iter().product();
-        let gemm = gpu::Gemm { m: product.m, n: product.n, k: product.k, batch, along_k };
+        let gemm = gpu::Gemm { m, n, k, batch, along_k, vectors };
         Some(gemm.plan(shader, inputs, Vec::new(), params, output.elements(), caps))
     }
 

@@ -1,6 +1,6 @@
 //! The shaders that the ops would give a GPU, validated without one.
 
-use kiln::device::{Argument, Buffer, Caps, Device, DeviceKind, Download, Memory, specialise};
+use kiln::device::{Argument, Buffer, Caps, Cooperative, Device, DeviceKind, Download, Memory, specialise};
 use kiln::proof::Case;
 use kiln::{Engine, Error, Op, Result, Spec};
 use libtest_mimic::Failed;
@@ -48,7 +48,11 @@ impl Recorder {
             self.found.lock().unwrap().without_plan.insert(op.name());
             return Ok(());
         };
-        for kernel in &plan.kernels {
+        let cooperative = Some(Cooperative { size: 16, subgroup: 32 });
+        let others = [Caps { software: true, ..caps.clone() }, Caps { cooperative, ..caps.clone() }];
+        let others =
+            others.iter().filter_map(|caps| op.gpu(inputs, output, caps)).flat_map(|plan| plan.kernels);
+        for kernel in &plan.kernels.into_iter().chain(others).collect::<Vec<_>>() {
             if kernel.bindings.len() > caps.storage_buffers as usize {
                 return Err(format!("{} binds {} buffers", op.name(), kernel.bindings.len()));
             }
@@ -68,11 +72,20 @@ impl Recorder {
 /// Validates a shader and writes it in the language of every graphics API that wgpu drives.
 fn translate(source: &str) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let cooperative = source.contains("enable wgpu_cooperative_matrix;");
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    if cooperative {
+        capabilities |=
+            Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
+    }
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| e.emit_to_string(source))?;
     spv::write_vec(&module, &info, &spv::Options::default(), None).map_err(|e| format!("SPIR-V: {e}"))?;
+    if cooperative {
+        // Other languages write them otherwise, or not at all.
+        return Ok(());
+    }
     msl::write_string(&module, &info, &msl::Options::default(), &msl::PipelineOptions::default())
         .map_err(|e| format!("MSL: {e}"))?;
     let (options, pipeline) = (hlsl::Options::default(), hlsl::PipelineOptions::default());

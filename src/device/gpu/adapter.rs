@@ -1,7 +1,7 @@
 //! Listing, choosing and opening adapters.
 
-use super::GpuDevice;
 use super::context::Context;
+use super::{GpuDevice, cooperative};
 use crate::device::DeviceKind;
 use crate::{Error, Result};
 use std::fmt;
@@ -195,8 +195,17 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
     let adapter = &listed[choose(selector, &describe_all(&listed))?];
     let info = adapter.get_info();
     let name = full_name(&info);
+    let offered = if limits.is_some() { None } else { cooperative::offered(adapter) };
+    let experimental_features = match offered {
+        // SAFETY: cooperative matrices are experimental, so wrong or missing, where a driver has bugs; they are
+        // used after a product by them was right.
+        Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
+        None => wgpu::ExperimentalFeatures::disabled(),
+    };
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("kiln"),
+        required_features: offered.map_or(wgpu::Features::empty(), |_| cooperative::features()),
+        experimental_features,
         required_limits: limits.cloned().unwrap_or_else(|| adapter.limits()),
         ..Default::default()
     });
@@ -204,9 +213,12 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
         pollster::block_on(request).map_err(|error| Error::device(&name, error.to_string()))?;
     let context = Context::new(name, device, queue);
     context.watch();
-    let gpu = GpuDevice::new(kind(&info), context)?;
+    let mut gpu = GpuDevice::new(kind(&info), context, limits.is_some())?;
     if let Ok(limit) = std::env::var("KILN_GPU_MEMORY") {
         gpu.limit_memory(bytes_of(&limit)?);
+    }
+    if let Some(offered) = offered {
+        gpu.try_cooperative(offered);
     }
     Ok(gpu)
 }

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod context;
+mod cooperative;
 mod pipeline;
 mod pool;
 mod readback;
@@ -16,7 +17,7 @@ use super::{Argument, Binding, Buffer, Caps, Device, DeviceKind, Download, Kerne
 use crate::op::Op;
 use crate::{Error, Result, Spec};
 use context::{Context, lock};
-use pipeline::Pipelines;
+use pipeline::{Pipelines, Trust};
 use pool::{Block, Kind, Pool};
 use std::fmt;
 use std::ops::Range;
@@ -53,15 +54,22 @@ impl GpuDevice {
         device: wgpu::Device,
         queue: wgpu::Queue,
     ) -> Result<GpuDevice> {
-        GpuDevice::new(adapter::kind(info), Context::new(adapter::full_name(info), device, queue))
+        GpuDevice::new(adapter::kind(info), Context::new(adapter::full_name(info), device, queue), false)
     }
 
-    fn new(kind: DeviceKind, context: Context) -> Result<GpuDevice> {
+    /// Where `limited`, the device stands for any GPU there is: no shader goes unchecked, and none is chosen
+    /// because the GPU is software.
+    fn new(kind: DeviceKind, context: Context, limited: bool) -> Result<GpuDevice> {
         let context = Arc::new(context);
         let limits = context.device.limits();
         let arena = Arena::new(&context)?;
         // Only for measuring what the checks cost: an index past a buffer is then undefined.
-        let trusted = std::env::var_os("KILN_UNCHECKED_SHADERS").is_some_and(|value| value == "1");
+        let unchecked = std::env::var_os("KILN_UNCHECKED_SHADERS").is_some_and(|value| value == "1");
+        let trust = match limited {
+            _ if unchecked => Trust::All,
+            true => Trust::None,
+            false => Trust::Marked,
+        };
         Ok(GpuDevice {
             kind,
             caps: Caps {
@@ -70,6 +78,8 @@ impl GpuDevice {
                 workgroup_bytes: limits.max_compute_workgroup_storage_size,
                 workgroup_size: limits.max_compute_invocations_per_workgroup,
                 groups: limits.max_compute_workgroups_per_dimension,
+                software: kind == DeviceKind::SoftwareGpu && !limited,
+                cooperative: None,
             },
             // At least a `vec4`, for kernels that read by it.
             alignment: (limits.min_storage_buffer_offset_alignment as usize).max(16),
@@ -79,7 +89,7 @@ impl GpuDevice {
                 _ => Rates { flops: 100.0, bytes: 10.0 },
             },
             pool: Arc::new(Pool::new(Arc::clone(&context))),
-            pipelines: Pipelines::new(Arc::clone(&context), trusted),
+            pipelines: Pipelines::new(Arc::clone(&context), trust),
             stream: Mutex::new(Stream::new(Arc::clone(&context), arena.clone())),
             waiter: readback::Waiter::new(Arc::clone(&context)),
             arena,
@@ -322,10 +332,10 @@ impl Device for GpuDevice {
             let bound = kernel.bindings.iter().map(|&binding| match binding {
                 Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, false),
                 Binding::Output => self.bound(output, true),
-                Binding::Scratch(i) => {
+                Binding::Scratch(i) | Binding::Written(i) => {
                     let (block, &bytes) = scratch.get(i).zip(plan.scratch.get(i)).ok_or_else(missing)?;
                     let bytes = self.binding_bytes(block, 0, bytes as u64);
-                    Ok(Bound { block, offset: 0, bytes, written: true })
+                    Ok(Bound { block, offset: 0, bytes, written: matches!(binding, Binding::Scratch(_)) })
                 }
             });
             let share = u128::from(nanoseconds) * groups(kernel) / all;

@@ -2,7 +2,7 @@
 
 use super::context::{Context, lock};
 use crate::device::specialise::{divisible, specialise};
-use crate::device::{Binding, Kernel, Shader};
+use crate::device::{Kernel, Shader};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -34,16 +34,24 @@ struct Key {
 /// A pipeline or why there is none; set by whoever comes first while the others wait.
 type Slot = Arc<OnceLock<Result<Arc<Pipeline>, String>>>;
 
+/// Which kernels are compiled without bounds checks, loop bounds and division guards.
+#[derive(Clone, Copy)]
+pub(super) enum Trust {
+    None,
+    /// Those whose shader says so: see [`Shader::unchecked`].
+    Marked,
+    All,
+}
+
 pub(super) struct Pipelines {
     context: Arc<Context>,
-    trusted: bool,
+    trust: Trust,
     slots: Mutex<HashMap<Key, Slot>>,
 }
 
 impl Pipelines {
-    /// `trusted` kernels are compiled without bounds checks, loop bounds and division guards.
-    pub fn new(context: Arc<Context>, trusted: bool) -> Pipelines {
-        Pipelines { context, trusted, slots: Mutex::default() }
+    pub fn new(context: Arc<Context>, trust: Trust) -> Pipelines {
+        Pipelines { context, trust, slots: Mutex::default() }
     }
 
     /// The pipeline of `kernel`, compiled at the first call for its key; its params take
@@ -52,7 +60,7 @@ impl Pipelines {
         let key = Key {
             shader: kernel.shader.clone(),
             constants: kernel.constants.clone(),
-            read_only: kernel.bindings.iter().map(|b| matches!(b, Binding::Input(_))).collect(),
+            read_only: kernel.bindings.iter().map(|b| b.read_only()).collect(),
         };
         let slot = Arc::clone(lock(&self.slots).entry(key).or_default());
         let result = slot.get_or_init(|| {
@@ -77,9 +85,14 @@ impl Pipelines {
                 label: Some(name),
                 source: wgpu::ShaderSource::Wgsl(source.into()),
             };
-            let module = if self.trusted {
-                // SAFETY: only on the user's explicit wish, for kernels known to stay within their
-                // buffers and to end their loops.
+            let trusted = match self.trust {
+                Trust::None => false,
+                Trust::Marked => kernel.shader.trusted(),
+                Trust::All => true,
+            };
+            let module = if trusted {
+                // SAFETY: a shader that was declared to stay within its buffers and to end its loops, or the
+                // user's explicit wish.
                 unsafe { device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked()) }
             } else {
                 device.create_shader_module(desc)
@@ -94,7 +107,7 @@ impl Pipelines {
             // With the size known here, too few params fail now and not in the middle of a submit.
             let mut entries = vec![entry(0, Uniform, wgpu::BufferSize::new(params))];
             for (place, binding) in kernel.bindings.iter().enumerate() {
-                let read_only = matches!(binding, Binding::Input(_));
+                let read_only = binding.read_only();
                 entries.push(entry(place + 1, Storage { read_only }, None));
             }
             if divisible {

@@ -1,16 +1,20 @@
 //! Plans for the tiled product of `shaders/gemm.wgsl`, for every operation built on it.
 
-use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::device::{Binding, Caps, Cooperative, Kernel, Plan, Shader};
 use crate::{DType, Spec};
 use std::borrow::Cow;
 
-/// Workgroups that keep a large GPU busy. Not asked of the device: which kernel runs, and with it
-/// the rounding, should depend on shapes only.
+/// Workgroups that keep a large GPU busy, and a processor that plays one. Not asked of the device: which kernel
+/// runs, and with it the rounding, should depend on little else than shapes.
 const BUSY: usize = 256;
+const BUSY_SOFTWARE: usize = 16;
 /// The shortest run of a sum that is worth a workgroup of its own.
 const SHORTEST_RUN: usize = 256;
-/// `TILE_K` of the shader.
-const TILE_K: usize = 16;
+/// What the shaders' `TILE_K` divides.
+const TILE_K: usize = 32;
+
+/// A kernel's constants.
+type Constants = Vec<(&'static str, Cow<'static, str>)>;
 
 /// A batch of products `[m, k] x [k, n]` of operands that a shader knows how to load.
 pub(crate) struct Gemm {
@@ -18,25 +22,79 @@ pub(crate) struct Gemm {
     pub n: usize,
     pub k: usize,
     pub batch: usize,
-    /// Whether k is the contiguous dimension of the operands.
+    /// Whether four neighbours along k are fetched at once, of either operand; right where k is the contiguous
+    /// dimension.
     pub along_k: [bool; 2],
+    /// Whether the four that are fetched of either operand, or stored, are one aligned vector.
+    pub vectors: [bool; 3],
 }
 
 impl Gemm {
-    /// Rows and columns of a workgroup's tile: as large as leaves enough of them.
-    fn tile(&self) -> [usize; 2] {
-        let mut tile = [self.m, self.n].map(|size| size.next_power_of_two().clamp(32, 128));
+    /// Rows and columns of a workgroup's tile, and the constants that say so.
+    fn tile(&self, caps: &Caps, constants: &mut Constants) -> [usize; 2] {
+        let (blocks, threads) = if caps.software { self.software_tile() } else { self.hardware_tile() };
+        for (side, names) in [["M4", "THREADS_M"], ["N4", "THREADS_N"]].into_iter().enumerate() {
+            let sizes = [blocks[side], threads[side]];
+            constants
+                .extend(names.into_iter().zip(sizes).map(|(name, size)| (name, format!("{size}u").into())));
+        }
+        constants.push(("WORKGROUP_MEMORY", (!caps.software).to_string().into()));
+        [0, 1].map(|side| 4 * blocks[side] * threads[side])
+    }
+
+    /// As large a tile as leaves enough of them: blocks of 4 x 4 of an invocation, and invocations.
+    fn hardware_tile(&self) -> ([usize; 2], [usize; 2]) {
+        let mut size = [self.m, self.n].map(|size| size.next_power_of_two().clamp(32, 128));
         // Halving the longer side first keeps the most products for each element loaded.
-        while self.tiles(tile) < BUSY && tile != [32, 32] {
-            let side = usize::from(tile[1] >= tile[0]);
-            tile[side] /= 2;
+        while self.tiles(size) < BUSY && size != [32, 32] {
+            let side = usize::from(size[1] >= size[0]);
+            size[side] /= 2;
         }
         // A product with few small tiles gains more from cutting its sums than from tiles that
         // load as much as they compute.
-        if self.tiles(tile) < BUSY && self.k >= 4 * SHORTEST_RUN {
-            tile = [self.m, self.n].map(|size| size.next_power_of_two().clamp(32, 64));
+        if self.tiles(size) < BUSY && self.k >= 4 * SHORTEST_RUN {
+            size = [self.m, self.n].map(|size| size.next_power_of_two().clamp(32, 64));
         }
-        tile
+        let blocks = size.map(|size| if size == 128 { 2 } else { 1 });
+        (blocks, [0, 1].map(|side| size[side] / 4 / blocks[side]))
+    }
+
+    /// What an invocation loads is all that counts: the more products it computes, the fewer loads each takes.
+    fn software_tile(&self) -> ([usize; 2], [usize; 2]) {
+        let threads = match (self.m, self.n) {
+            (0..=8, _) => [1, 16],
+            (_, 0..=8) => [16, 1],
+            _ => [4, 4],
+        };
+        let blocks = [0, 1].map(|side| {
+            let size = [self.m, self.n][side].div_ceil(4 * threads[side]).next_power_of_two();
+            // Of small products the kernel takes longer to compile than it saves.
+            size.min(if self.m * self.n * self.k >= 1 << 28 { 4 } else { 2 })
+        });
+        (blocks, threads)
+    }
+
+    /// As [`tile`](Self::tile), of matrices that subgroups multiply.
+    fn cooperative_tile(&self, with: Cooperative, constants: &mut Constants) -> [usize; 2] {
+        let size = with.size as usize;
+        // 2 x 4 subgroups; fragments of each.
+        let tile = |fragments: [usize; 2]| [2 * fragments[0] * size, 4 * fragments[1] * size];
+        let large = self.tiles(tile([4, 2])) >= BUSY / 2;
+        let fragments = if large { [4, 2] } else { [2, 1] };
+        for (name, role, element) in
+            [("FragmentA", "A", "f16"), ("FragmentB", "B", "f16"), ("FragmentC", "C", "f32")]
+        {
+            constants.push((name, format!("coop_mat{size}x{size}<{element}, {role}>").into()));
+        }
+        let words = [
+            ("FRAGMENT", size),
+            ("SUBGROUP", with.subgroup as usize),
+            ("FRAGMENTS_M", fragments[0]),
+            ("FRAGMENTS_N", fragments[1]),
+        ];
+        constants.extend(words.map(|(name, word)| (name, format!("{word}u").into())));
+        constants.push(("CORE", "gemm_cooperative".into()));
+        tile(fragments)
     }
 
     fn tiles(&self, [rows, columns]: [usize; 2]) -> usize {
@@ -49,7 +107,7 @@ impl Gemm {
         &self,
         shader: Shader,
         inputs: &[Spec],
-        mut constants: Vec<(&'static str, Cow<'static, str>)>,
+        mut constants: Constants,
         params: Vec<u32>,
         elements: usize,
         caps: &Caps,
@@ -57,33 +115,40 @@ impl Gemm {
         if elements == 0 {
             return Plan::default();
         }
-        let tile = self.tile();
-        let tiles = self.tiles(tile);
+        let half = |input: usize| inputs[input].dtype == DType::F16;
+        let cooperative = caps.cooperative.filter(|_| half(0) && half(1));
+        let [rows, columns] = match cooperative {
+            Some(cooperative) => self.cooperative_tile(cooperative, &mut constants),
+            None => self.tile(caps, &mut constants),
+        };
+        let tiles = self.tiles([rows, columns]);
+        let busy = if caps.software { BUSY_SOFTWARE } else { BUSY };
         let room = caps.binding_bytes as usize / (elements * size_of::<f32>());
-        let splits = (BUSY / tiles).min(self.k / SHORTEST_RUN).min(room).max(1);
+        let splits = (busy / tiles).min(self.k / SHORTEST_RUN).min(room).max(1);
         let run = self.k.div_ceil(splits).next_multiple_of(TILE_K).max(TILE_K);
         let splits = self.k.div_ceil(run).max(1);
 
-        for (side, blocks, threads) in [(0, "M4", "THREADS_M"), (1, "N4", "THREADS_N")] {
-            let per_thread = if tile[side] == 128 { 2 } else { 1 };
-            constants.push((blocks, format!("{per_thread}u").into()));
-            constants.push((threads, format!("{}u", tile[side] / 4 / per_thread).into()));
-        }
-        let half = |input: usize| inputs[input].dtype == DType::F16;
         let flags = [
             ("FIRST_HALF", half(0)),
             ("SECOND_HALF", half(1)),
             ("A_ALONG_K", self.along_k[0]),
             ("B_ALONG_K", self.along_k[1]),
+            ("A_VECTORS", self.vectors[0]),
+            ("B_VECTORS", self.vectors[1]),
+            ("C_VECTORS", self.vectors[2]),
         ];
         constants.extend(flags.map(|(name, flag)| (name, if flag { "true" } else { "false" }.into())));
-        let [tiles_m, tiles_n] = [self.m.div_ceil(tile[0]), self.n.div_ceil(tile[1])];
+        let [tiles_m, tiles_n] = [self.m.div_ceil(rows), self.n.div_ceil(columns)];
         let sizes = [self.m, self.n, self.k, self.batch, tiles_m, tiles_n, splits, run];
         let result = if splits > 1 { Binding::Scratch(0) } else { Binding::Output };
         let product = Kernel {
             shader,
             constants,
-            bindings: vec![Binding::Input(0), Binding::Input(1), result],
+            // Each by word and by vector.
+            bindings: [Binding::Input(0), Binding::Input(1), result]
+                .into_iter()
+                .flat_map(|b| [b, b])
+                .collect(),
             params: sizes.into_iter().map(|size| size as u32).chain(params).collect(),
             groups: Kernel::fold(tiles * splits, caps),
         };
