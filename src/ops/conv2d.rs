@@ -12,7 +12,7 @@ mod gpu;
 mod winograd;
 
 use crate::device::{Caps, Plan};
-use crate::tensor::product;
+use crate::tensor::{product, unwidened};
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
 
 /// How a window moves over an image: see [`Tensor::conv2d`]. The pairs are (vertical, horizontal).
@@ -221,6 +221,7 @@ impl Op for Conv2d {
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let upstream = &unwidened(upstream);
         // The upstream stands in for the output; an input gives its place to its gradient.
         let of = |role: Role| {
             let op = Conv2d { of: role, sizes: self.sizes };

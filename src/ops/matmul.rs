@@ -5,7 +5,7 @@ pub(crate) mod gpu;
 use crate::device::{Caps, Plan, Shader};
 use crate::expr::Loops;
 use crate::gemm::{self, Matrix, Parallelism};
-use crate::tensor::product;
+use crate::tensor::{product, unwidened};
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
 
@@ -201,6 +201,7 @@ impl Op for Matmul {
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [a, b] = [&inputs[0], &inputs[1]];
+        let upstream = &unwidened(upstream);
         let multiply = |a: &Tensor, b: &Tensor| Tensor::apply(Matmul, &[a, b]);
         let of_a = multiply(upstream, &b.t()?)?.cast(a.dtype())?;
         Ok(vec![Some(of_a), Some(multiply(&a.t()?, upstream)?.cast(b.dtype())?)])

@@ -8,7 +8,7 @@ mod scopes;
 
 pub use operators::Operand;
 pub use scopes::{autocast, no_grad};
-pub(crate) use scopes::{product, records_gradients, replay, replays};
+pub(crate) use scopes::{product, records_gradients, replay, replays, unwidened};
 
 use crate::device::{Buffer, DeviceKind};
 use crate::expr::Expr;

@@ -79,3 +79,17 @@ pub(crate) fn product(op: impl Op, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
     let result = Tensor::apply(op, &[a, b])?;
     if narrow { result.cast(DType::F16) } else { Ok(result) }
 }
+
+/// The narrow tensor that this one is a widened copy of, or itself: an op that reads either precision takes the
+/// narrow one, which is as exact and which tensor cores multiply.
+pub(crate) fn unwidened(tensor: &Tensor) -> Tensor {
+    let node = tensor.inner();
+    if tensor.dtype() == DType::F32
+        && node.op.name() == "cast"
+        && let [source] = node.state().inputs.as_slice()
+        && source.dtype() == DType::F16
+    {
+        return source.clone();
+    }
+    tensor.clone()
+}
