@@ -1,25 +1,12 @@
 // Template of every elementwise kernel. The part between the two marks is generated from the rows of
-// the ops: bindings, `compute` (one element) and `store` (what one invocation writes). What stands
+// the ops: bindings, `compute` (one element) and `store` (the four that one invocation writes). What stands
 // there now, a copy of f32, makes this file valid as it is.
 //
-// params[0]: elements, rank; params[1..3]: sizes of the (merged) dimensions; then for each input its
-// offset and, where it is strided, eight strides; then the constants.
+// params: vectors of four elements, sizes of the (merged) dimensions where an input is strided, then for each
+// input its offset and, where it is strided, its strides; then the constants.
 
 const PARAMS: u32 = 4u;
 @group(0) @binding(0) var<uniform> params: array<vec4<u32>, PARAMS>;
-
-// The place of element i in the input whose offset is params[slot] and whose strides follow.
-fn strided(i: u32, slot: u32) -> u32 {
-    var rest = i;
-    var place = params[slot].x;
-    for (var d = params[0].y; d > 0u; d--) {
-        let axis = d - 1u;
-        let size = params[1u + axis / 4u][axis % 4u];
-        place += (rest % size) * params[slot + 1u + axis / 4u][axis % 4u];
-        rest /= size;
-    }
-    return place;
-}
 
 // Tested by bits: shader compilers may assume that a float is not NaN.
 fn is_nan(a: f32) -> bool {
@@ -342,13 +329,17 @@ fn divide_i32(a: i32, b: i32) -> i32 {
 }
 
 // begin generated
-@group(0) @binding(1) var<storage, read> in0: array<f32>;
-@group(0) @binding(2) var<storage, read_write> result: array<f32>;
-fn compute(i: u32) -> f32 {
-    return in0[i];
+@group(0) @binding(1) var<storage, read> in0: array<vec4<f32>>;
+fn load0(p: u32) -> vec4<f32> { return in0[p / 4u]; }
+@group(0) @binding(2) var<storage, read_write> result: array<vec4<f32>>;
+fn compute(x0: f32) -> f32 {
+    return x0;
 }
-fn store(i: u32, n: u32) {
-    if i < n { result[i] = compute(i); }
+fn store(i: u32) {
+    let first = 4u * i;
+    let x0_0 = load0(params[0][1] + first);
+    let y = vec4(compute(x0_0[0]), compute(x0_0[1]), compute(x0_0[2]), compute(x0_0[3]));
+    if i < params[0][0] { result[i] = y; }
 }
 // end generated
 
@@ -358,5 +349,5 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    store((group.x + group.y * groups.x) * 256u + lane, params[0].x);
+    store((group.x + group.y * groups.x) * 256u + lane);
 }

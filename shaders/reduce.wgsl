@@ -7,6 +7,15 @@
 
 alias T = f32;
 alias R = f32;
+// What is read at once: four neighbours, or one element where those are not of one row.
+alias Word = vec4<f32>;
+const WIDTH: u32 = 4u;
+// Where the four stand along the length, counted from the first: 0, 1, 2, 3 in a row, 0 in four columns. What
+// is not there at all is past every end.
+const PLACES = vec4(0u, 1u, 2u, 3u);
+// Elements along the length that are read at once, and outputs that they are of: one of both is 1.
+const STEP: u32 = 4u;
+const OUTPUTS: u32 = 1u;
 // Whether T is f32, which has NaN.
 const FLOAT: bool = true;
 // 0: sum, 1: maximum, 2: minimum, 3: product.
@@ -16,7 +25,8 @@ const POSITION: bool = false;
 const LANES: u32 = 256u;
 
 struct Params {
-    outputs: u32,
+    // Outputs over OUTPUTS.
+    items: u32,
     length: u32,
     inner: u32,
     parts: u32,
@@ -26,7 +36,7 @@ struct Params {
     first: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<T>;
+@group(0) @binding(1) var<storage, read> input: array<Word>;
 @group(0) @binding(2) var<storage, read_write> result: array<R>;
 
 // The position where there was no element.
@@ -35,26 +45,43 @@ const NONE: u32 = 0xffffffffu;
 var<workgroup> values: array<T, 256>;
 var<workgroup> positions: array<u32, 256>;
 
-// Tested by bits: shader compilers may assume that a float is not NaN.
-fn is_nan(a: T) -> bool {
-    return FLOAT && (bitcast<u32>(a) & 0x7fffffffu) > 0x7f800000u;
+// Four partial results.
+struct Partial {
+    value: vec4<T>,
+    position: vec4<u32>,
 }
 
-fn join(a: T, b: T) -> T {
-    if KIND == 0u { return a + b; }
-    if KIND == 3u { return a * b; }
-    if is_nan(a) { return a; }
-    if is_nan(b) { return b; }
-    if KIND == 1u { return max(a, b); }
-    return min(a, b);
+// Tested by bits: shader compilers may assume that a float is not NaN.
+fn is_nan(a: vec4<T>) -> vec4<bool> {
+    return vec4(FLOAT) & ((bitcast<vec4<u32>>(a) & vec4(0x7fffffffu)) > vec4(0x7f800000u));
 }
 
 // Whether b at position q comes before a at position p: NaN before all, the first of equal ones.
-fn precedes(b: T, q: u32, a: T, p: u32) -> bool {
-    if q == NONE || p == NONE { return p == NONE; }
-    if is_nan(a) || is_nan(b) { return is_nan(b) && (!is_nan(a) || q < p); }
-    if a == b { return q < p; }
-    return (b > a) == (KIND == 1u);
+fn precedes(b: vec4<T>, q: vec4<u32>, a: vec4<T>, p: vec4<u32>) -> vec4<bool> {
+    let before = q < p;
+    let better = select(select((b < a), (b > a), vec4(KIND == 1u)), before, a == b);
+    let nan = is_nan(b) & (!is_nan(a) | before);
+    let known = select(better, nan, is_nan(a) | is_nan(b));
+    return (q != vec4(NONE)) & (known | (p == vec4(NONE)));
+}
+
+fn join(a: Partial, b: Partial) -> Partial {
+    if POSITION {
+        let chosen = precedes(b.value, b.position, a.value, a.position);
+        return Partial(select(a.value, b.value, chosen), select(a.position, b.position, chosen));
+    }
+    if KIND == 0u { return Partial(a.value + b.value, a.position); }
+    if KIND == 3u { return Partial(a.value * b.value, a.position); }
+    var best = min(a.value, b.value);
+    if KIND == 1u { best = max(a.value, b.value); }
+    best = select(best, b.value, is_nan(b.value));
+    return Partial(select(best, a.value, is_nan(a.value)), a.position);
+}
+
+// The partial result of another invocation.
+fn partial(index: u32) -> Partial {
+    if POSITION { return Partial(vec4(values[index]), vec4(positions[index])); }
+    return Partial(vec4(values[index]), vec4(NONE));
 }
 
 @compute @workgroup_size(256)
@@ -65,49 +92,51 @@ fn main(
 ) {
     let item = (group.x + group.y * groups.x) * (256u / LANES) + index / LANES;
     let lane = index % LANES;
-    let inside = item < params.outputs * params.parts;
-    var value = bitcast<T>(params.first);
-    var position = NONE;
+    let inside = item < params.items * params.parts;
+    let nothing = vec4<T>(bitcast<T>(params.first));
+    var total = Partial(nothing, vec4(NONE));
     if inside {
-        let output = item % params.outputs;
-        let begin = item / params.outputs * params.part;
+        let output = item % params.items * OUTPUTS;
+        let begin = item / params.items * params.part;
         let end = min(begin + params.part, params.length);
         let base = output / params.inner * params.length * params.inner + output % params.inner;
-        for (var k = begin + lane; k < end; k += LANES) {
-            let element = input[base + k * params.inner];
-            if POSITION {
-                if precedes(element, k, value, position) {
-                    value = element;
-                    position = k;
-                }
-            } else {
-                value = join(value, element);
-            }
+        for (var k = begin + lane * STEP; k < end; k += LANES * STEP) {
+            let elements = vec4<T>(input[(base + k * params.inner) / WIDTH]);
+            let position = vec4(k) + PLACES;
+            let there = position < vec4(end);
+            total = join(total, Partial(select(nothing, elements, there), select(vec4(NONE), position, there)));
         }
     }
-    values[index] = value;
-    if POSITION {
-        positions[index] = position;
+    if STEP == 4u {
+        total = join(total, Partial(total.value.zwxy, total.position.zwxy));
+        total = join(total, Partial(total.value.yxwz, total.position.yxwz));
     }
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
+    // Two steps of few barriers: 16 invocations join what stands 16 apart, then one joins those.
+    if LANES > 1u {
+        values[index] = total.value.x;
+        if POSITION { positions[index] = total.position.x; }
         workgroupBarrier();
-        if lane < width {
-            let other = index + width;
-            if POSITION {
-                if precedes(values[other], positions[other], values[index], positions[index]) {
-                    values[index] = values[other];
-                    positions[index] = positions[other];
-                }
-            } else {
-                values[index] = join(values[index], values[other]);
+    }
+    if LANES > 16u {
+        if lane < 16u {
+            for (var other = 16u; other < LANES; other += 16u) {
+                total = join(total, partial(index + other));
             }
+            values[index] = total.value.x;
+            if POSITION { positions[index] = total.position.x; }
         }
+        workgroupBarrier();
     }
     if inside && lane == 0u {
-        if POSITION {
-            result[item] = R(positions[index]);
-        } else {
-            result[item] = R(values[index]);
+        for (var other = 1u; other < min(LANES, 16u); other++) {
+            total = join(total, partial(index + other));
+        }
+        for (var i = 0u; i < OUTPUTS; i++) {
+            if POSITION {
+                result[item * OUTPUTS + i] = R(total.position[i]);
+            } else {
+                result[item * OUTPUTS + i] = R(total.value[i]);
+            }
         }
     }
 }

@@ -48,6 +48,13 @@ impl Default for Caps {
     }
 }
 
+impl Caps {
+    /// Whether a binding can hold so many bytes in whole `vec4`s, the last of which may end past them.
+    pub fn reads_vectors(&self, bytes: usize) -> bool {
+        bytes.next_multiple_of(16) as u64 <= self.binding_bytes
+    }
+}
+
 /// WGSL source under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shader {

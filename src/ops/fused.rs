@@ -4,12 +4,13 @@
 //! cache, and each row is one vectorised loop. On the GPU the rows' WGSL expressions are written out
 //! into the template `shaders/elementwise.wgsl`.
 
+mod wgsl;
+
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::{Access, Arg, Loop, Loops, Program, Step};
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
 use half::f16;
 use rayon::prelude::*;
-use std::fmt::Write;
 
 /// Words in a block of a register.
 const BLOCK: usize = 1024;
@@ -89,120 +90,25 @@ impl Op for Fused {
         if inputs.len() + 1 > caps.storage_buffers as usize {
             return None;
         }
-        let (body, params) = self.wgsl(inputs).ok()?;
+        let reached = |spec: &Spec| spec.layout.extent().end * spec.dtype.size();
+        if inputs.iter().chain([output]).any(|spec| !caps.reads_vectors(reached(spec))) {
+            return None;
+        }
+        let (body, params) = wgsl::generate(self, inputs).ok()?;
         let template = include_str!("../../shaders/elementwise.wgsl");
         let (head, rest) = template.split_once("// begin generated")?;
         let (_, tail) = rest.split_once("// end generated")?;
-        // An F16 invocation writes a word of two elements.
-        let invocations =
-            if self.dtype == DType::F16 { output.elements().div_ceil(2) } else { output.elements() };
         Some(Plan::one(Kernel {
             shader: Shader::text(body.clone(), format!("{head}{body}{tail}")),
             constants: vec![("PARAMS", format!("{}u", params.len() / 4).into())],
             bindings: (0..inputs.len()).map(Binding::Input).chain([Binding::Output]).collect(),
             params,
-            groups: Kernel::fold(invocations.div_ceil(GROUP), caps),
+            groups: Kernel::fold(output.elements().div_ceil(wgsl::LANES * GROUP), caps),
         }))
     }
 
     fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
         Err(Error::op("fused", "is made by the scheduler and has no gradient of its own"))
-    }
-}
-
-fn wgsl_type(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "f32",
-        DType::I32 => "i32",
-        DType::F16 | DType::Bool => "u32",
-    }
-}
-
-fn register_type(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 | DType::F16 => "f32",
-        DType::I32 => "i32",
-        DType::Bool => "bool",
-    }
-}
-
-impl Fused {
-    /// The declarations and the function `compute` for the template, and the uniform's words.
-    fn wgsl(&self, inputs: &[Spec]) -> Result<(String, Vec<u32>), std::fmt::Error> {
-        let layouts: Vec<_> = inputs.iter().map(|spec| spec.layout).collect();
-        let strided = inputs.iter().any(|spec| Access::of(spec) == Access::Strided);
-        let loops = if strided { Loops::new(&self.shape, &layouts) } else { Loops::new(&self.shape, &[]) };
-        let mut params = vec![self.shape.elements() as u32, loops.dims.len() as u32, 0, 0];
-        let eight = |params: &mut Vec<u32>, words: &mut dyn Iterator<Item = u32>| {
-            params.extend(words.chain(std::iter::repeat(0)).take(8));
-        };
-        eight(&mut params, &mut loops.dims.iter().map(|&d| d as u32));
-
-        let mut code = String::new();
-        for (i, spec) in inputs.iter().enumerate() {
-            let (binding, kind) = (i + 1, wgsl_type(spec.dtype));
-            writeln!(code, "@group(0) @binding({binding}) var<storage, read> in{i}: array<{kind}>;")?;
-        }
-        let (binding, kind) = (inputs.len() + 1, wgsl_type(self.dtype));
-        writeln!(code, "@group(0) @binding({binding}) var<storage, read_write> result: array<{kind}>;")?;
-        writeln!(code, "fn compute(i: u32) -> {} {{", register_type(self.program.dtype()))?;
-        for (i, spec) in inputs.iter().enumerate() {
-            let slot = params.len() / 4;
-            params.extend([spec.layout.offset as u32, 0, 0, 0]);
-            let place = match Access::of(spec) {
-                Access::Linear => format!("params[{slot}].x + i"),
-                Access::Single => format!("params[{slot}].x"),
-                Access::Strided => {
-                    eight(&mut params, &mut loops.strides[i].iter().map(|&s| s as i32 as u32));
-                    format!("strided(i, {slot}u)")
-                }
-            };
-            match spec.dtype {
-                DType::F16 => writeln!(
-                    code,
-                    "  let p{i} = {place}; let x{i} = unpack2x16float(in{i}[p{i} / 2u])[p{i} % 2u];"
-                )?,
-                DType::Bool => writeln!(code, "  let x{i} = in{i}[{place}] != 0u;")?,
-                _ => writeln!(code, "  let x{i} = in{i}[{place}];")?,
-            }
-        }
-        let scalars = params.len() / 4;
-        for (i, scalar) in self.program.scalars.iter().enumerate() {
-            params.push(scalar.bits);
-            let word = format!("params[{}][{}]", scalars + i / 4, i % 4);
-            match scalar.dtype {
-                DType::Bool => writeln!(code, "  let s{i} = {word} != 0u;")?,
-                dtype => writeln!(code, "  let s{i} = bitcast<{}>({word});", register_type(dtype))?,
-            }
-        }
-        params.resize(params.len().next_multiple_of(4), 0);
-        let name = |arg: Arg| match arg {
-            Arg::Input(i) => format!("x{i}"),
-            Arg::Scalar(i) => format!("s{i}"),
-            Arg::Step(i) => format!("t{i}"),
-        };
-        for (i, step) in self.program.steps.iter().enumerate() {
-            // `a`, `b` and `c` are the letters of a row's expression.
-            write!(code, "  var t{i}: {}; {{ ", register_type(step.to))?;
-            for (letter, &arg) in ["a", "b", "c"].iter().zip(&step.args[..step.row.rule.arity()]) {
-                write!(code, "let {letter} = {}; ", name(arg))?;
-            }
-            writeln!(code, "t{i} = {}; }}", step.row.wgsl.replace("{T}", register_type(step.from)))?;
-        }
-        writeln!(code, "  return {};\n}}", name(self.program.result()))?;
-        let store = match self.dtype {
-            DType::F16 => {
-                "fn store(i: u32, n: u32) {\n  if 2u * i >= n { return; }\n  let low = compute(2u * i);\n  \
-                 var high = 0.0;\n  if 2u * i + 1u < n { high = compute(2u * i + 1u); }\n  \
-                 result[i] = pack2x16float(vec2(low, high));\n}"
-            }
-            DType::Bool => {
-                "fn store(i: u32, n: u32) {\n  if i < n { result[i] = select(0u, 1u, compute(i)); }\n}"
-            }
-            _ => "fn store(i: u32, n: u32) {\n  if i < n { result[i] = compute(i); }\n}",
-        };
-        writeln!(code, "{store}")?;
-        Ok((code, params))
     }
 }
 

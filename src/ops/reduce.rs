@@ -59,8 +59,14 @@ impl Reduce {
         };
         let (element, first) =
             if dtype == DType::F32 { ("f32", float.to_bits()) } else { ("i32", int as u32) };
-        let lanes = lanes_for(length, inner);
-        let sizes = [outer * inner, length, inner, parts, length.div_ceil(parts)];
+        let Reading { vectors, lanes, outputs } = Reading::of((outer, length, inner), caps);
+        let (width, places, step) = match (vectors, outputs) {
+            (true, 1) => ("4u", "vec4(0u, 1u, 2u, 3u)", "4u"),
+            (true, _) => ("4u", "vec4(0u)", "1u"),
+            (false, _) => ("1u", "vec4(0u, NONE / 2u, NONE / 2u, NONE / 2u)", "1u"),
+        };
+        let items = outer * inner / outputs;
+        let sizes = [items, length, inner, parts, length.div_ceil(parts).next_multiple_of(4)];
         Kernel {
             shader: if bindings[0] == Binding::Input(0) {
                 Shader::file("reduce", TEMPLATE)
@@ -70,6 +76,11 @@ impl Reduce {
             constants: vec![
                 ("T", element.into()),
                 ("R", if self.is_position() { "i32" } else { element }.into()),
+                ("Word", if vectors { format!("vec4<{element}>") } else { element.into() }.into()),
+                ("WIDTH", width.into()),
+                ("PLACES", places.into()),
+                ("STEP", step.into()),
+                ("OUTPUTS", format!("{outputs}u").into()),
                 ("FLOAT", (dtype == DType::F32).to_string().into()),
                 ("KIND", kind.into()),
                 ("POSITION", self.is_position().to_string().into()),
@@ -77,7 +88,7 @@ impl Reduce {
             ],
             bindings,
             params: sizes.iter().map(|&size| size as u32).chain([first]).collect(),
-            groups: Kernel::fold((outer * inner * parts).div_ceil(GROUP / lanes), caps),
+            groups: Kernel::fold((items * parts).div_ceil(GROUP / lanes), caps),
         }
     }
 }
@@ -158,13 +169,14 @@ impl Op for Reduce {
         let outputs = output.elements();
         let dtype = inputs[0].dtype;
         // A part for so many lanes' worth of elements, until there are invocations enough.
-        let workers = outputs * lanes_for(length, inner);
-        let parts = (INVOCATIONS / workers.max(1)).min(length / (16 * lanes_for(length, inner)));
+        let reading = Reading::of((outer, length, inner), caps);
+        let workers = outputs / reading.outputs * reading.lanes;
+        let parts = (INVOCATIONS / workers.max(1)).min(length / (16 * reading.lanes));
         if self.is_position() || parts < 2 {
             let bindings = vec![Binding::Input(0), Binding::Output];
             return Some(Plan::one(self.kernel(dtype, (outer, length, inner), 1, bindings, caps)));
         }
-        let part = length.div_ceil(parts);
+        let part = length.div_ceil(parts).next_multiple_of(4);
         let parts = length.div_ceil(part);
         let cut = vec![Binding::Input(0), Binding::Scratch(0)];
         let joined = vec![Binding::Scratch(0), Binding::Output];
@@ -222,10 +234,27 @@ const GROUP: usize = 256;
 /// Invocations that keep a large GPU busy.
 const INVOCATIONS: usize = 64 * 1024;
 
-/// Invocations of a GPU kernel that share one output: one where neighbours along `inner` are read
-/// together anyway, else as many as have a few elements each.
-fn lanes_for(length: usize, inner: usize) -> usize {
-    if inner >= 32 { 1 } else { lanes_of_row(length) }
+/// How the GPU kernel reads `[outer, length, inner]`.
+struct Reading {
+    /// Whether as vectors of four.
+    vectors: bool,
+    /// Invocations that share an output.
+    lanes: usize,
+    /// Outputs of an invocation.
+    outputs: usize,
+}
+
+impl Reading {
+    fn of((outer, length, inner): (usize, usize, usize), caps: &Caps) -> Reading {
+        if inner >= 32 {
+            // Neighbours along `inner` are read together.
+            let vectors = inner.is_multiple_of(4);
+            return Reading { vectors, lanes: 1, outputs: if vectors { 4 } else { 1 } };
+        }
+        let vectors =
+            inner == 1 && (length.is_multiple_of(4) || (outer == 1 && caps.reads_vectors(length * 4)));
+        Reading { vectors, lanes: lanes_of_row(if vectors { length / 2 } else { length }), outputs: 1 }
+    }
 }
 
 /// Invocations that share a row of this length, at most a workgroup.

@@ -109,6 +109,36 @@ pub fn binary(cases: &mut Vec<Case>) {
     }
     let same = |x: &[Tensor]| x[0].mul(&x[0])?.add(&x[0]);
     cases.push(Case::new("mul/same_tensor_twice", [Input::floats(&[3, 5])], same, r::map(|a| a * a + a)));
+    // Rows of whole vectors: read as they are, of one element each, and from a place inside a vector.
+    let fours = || {
+        [
+            ("rows_of_8", Input::floats(&[5, 8]), Input::floats(&[8])),
+            ("channels_of_8", Input::floats(&[2, 3, 8]), Input::floats(&[3, 1])),
+            (
+                "slices_of_8",
+                Input::floats(&[5, 9]).slice(1, 1, 9, 1),
+                Input::floats(&[5, 12]).slice(1, 4, 12, 1),
+            ),
+            ("from_the_second", Input::floats(&[14]).slice(0, 1, 14, 1), Input::floats(&[13])),
+        ]
+    };
+    for (variant, a, b) in fours() {
+        let sum = |x: &[Tensor]| x[0].add(&x[1]);
+        let half = [a.half(), b.reseeded().half()];
+        cases.push(
+            Case::new(format!("add/{variant}_f16"), half, sum, r::zip(|a, b| a + b))
+                .value_only()
+                .tolerance(1e-3, 1e-3),
+        );
+    }
+    for (variant, a, b) in fours() {
+        cases.push(Case::new(
+            format!("add/{variant}"),
+            [a, b.reseeded()],
+            |x| x[0].add(&x[1]),
+            r::zip(|a, b| a + b),
+        ));
+    }
     let tests: [(&str, Binary, Test); 6] = [
         ("eq", |a, b| a.eq(b), |a, b| a == b),
         ("ne", |a, b| a.ne(b), |a, b| a != b),
