@@ -66,10 +66,19 @@ impl Op for Softmax {
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
         let length = inputs[0].shape().last().copied().unwrap_or(1);
         let rows = output.elements().checked_div(length).unwrap_or(0);
-        let lanes = lanes_of_row(length);
+        let vectors = length.is_multiple_of(4);
+        let lanes = lanes_of_row(if vectors { length / 2 } else { length });
+        let [word, bits, width] =
+            if vectors { ["vec4<f32>", "vec4<u32>", "4u"] } else { ["f32", "u32", "1u"] };
         Some(Plan::one(Kernel {
             shader: Shader::file("softmax", include_str!("../../shaders/softmax.wgsl")),
-            constants: vec![("LANES", format!("{lanes}u").into()), ("LOG", self.log.to_string().into())],
+            constants: vec![
+                ("Word", word.into()),
+                ("Bits", bits.into()),
+                ("WIDTH", width.into()),
+                ("LANES", format!("{lanes}u").into()),
+                ("LOG", self.log.to_string().into()),
+            ],
             bindings: vec![Binding::Input(0), Binding::Output],
             params: vec![rows as u32, length as u32, f32::NEG_INFINITY.to_bits()],
             groups: Kernel::fold((rows * lanes).div_ceil(256), caps),

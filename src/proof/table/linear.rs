@@ -1,6 +1,6 @@
 //! Products, softmax and indexing.
 
-use crate::proof::case::{Case, Input};
+use crate::proof::case::{Array, Case, Input};
 use crate::proof::reference as r;
 use crate::{DType, Tensor};
 use ndarray::{ArrayD, Axis, IxDyn};
@@ -71,6 +71,20 @@ pub fn products(cases: &mut Vec<Case>) {
             let case =
                 Case::new(format!("{name}/{variant}"), [input], op, move |x| r::softmax(&x[0], axis, log));
             cases.push(case.tolerance(1e-5, 1e-5));
+        }
+        // Rows of 4 and of 3 elements: whole vectors or not.
+        for width in [4, 3] {
+            const INF: f64 = f64::INFINITY;
+            let values = [-INF, -INF, 1.0, -INF, -INF, -INF, 2.0, INF, 3.0, 5.0, f64::NAN, -INF];
+            let op = move |x: &[Tensor]| {
+                let rows = x[0].reshape([12 / width, width])?;
+                if log { rows.log_softmax(-1) } else { rows.softmax(-1) }
+            };
+            let reference = move |x: &[Array]| {
+                r::softmax(&x[0].clone().into_shape_with_order(IxDyn(&[12 / width, width])).unwrap(), 1, log)
+            };
+            let case = Case::new(format!("{name}/edges_{width}"), [Input::given(&values)], op, reference);
+            cases.push(case.value_only().tolerance(1e-5, 1e-5));
         }
     }
 }
