@@ -61,8 +61,8 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// For an elementwise op: its row, by which it is fused with its neighbours, and whose rule its inputs
-    /// and its output have to follow.
+    /// For an elementwise op: its row, by which it is fused with its neighbours, and whose rule its first
+    /// inputs and its output have to follow; other inputs are there for the gradient.
     fn expr(&self) -> Option<Expr> {
         None
     }

@@ -130,9 +130,11 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                 let mut args: Vec<Arg> = Vec::with_capacity(3);
                 // The dtype of the last argument.
                 let mut from = spec.dtype;
-                for (position, &input) in item.inputs.iter().enumerate() {
+                // Inputs past those of the row are there for the gradient.
+                let inputs = &item.inputs[..row.rule.arity()];
+                for (position, &input) in inputs.iter().enumerate() {
                     from = items[input].node.spec.dtype;
-                    if let Some(same) = item.inputs[..position].iter().position(|&other| other == input) {
+                    if let Some(same) = inputs[..position].iter().position(|&other| other == input) {
                         args.push(args[same]);
                         continue;
                     }
@@ -142,7 +144,7 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                         continue;
                     }
                     // The inputs still to come need a place each at most.
-                    let room = MAX_INPUTS - (item.inputs.len() - position - 1) - part.inputs.len();
+                    let room = MAX_INPUTS - (inputs.len() - position - 1) - part.inputs.len();
                     if let Some(producer) = &deferred[input] {
                         if part.added_by(producer) <= room
                             && part.program.steps.len() + producer.program.steps.len() < MAX_STEPS

@@ -1,6 +1,11 @@
 //! Normalisation: values less their mean, over their standard deviation.
 
+mod channels;
+mod normalise;
+
 use crate::{DType, Error, Result, Tensor};
+use channels::{Channels, Moments, halves};
+use normalise::normalised;
 
 /// The statistics of a batch: see [`Tensor::batch_norm_training`].
 #[derive(Clone, Debug)]
@@ -63,21 +68,27 @@ impl Tensor {
         Ok((self.dims()[1], dims))
     }
 
-    /// The axes of the last dimensions, which must have these sizes.
-    fn trailing(&self, op: &'static str, sizes: &[usize]) -> Result<Vec<isize>> {
+    /// The number of dimensions before the last ones, which must have these sizes.
+    fn leading(&self, op: &'static str, sizes: &[usize]) -> Result<usize> {
         if sizes.is_empty() || !self.dims().ends_with(sizes) || !self.dtype().is_float() {
             let message =
                 format!("{} {} is not a float tensor that ends in {sizes:?}", self.dtype(), self.shape());
             return Err(Error::op(op, message));
         }
-        Ok((self.rank() - sizes.len()..self.rank()).map(|axis| axis as isize).collect())
+        Ok(self.rank() - sizes.len())
     }
 
-    /// Less the mean and over the deviation of these axes.
-    fn standardised(&self, axes: &[isize], eps: f64) -> Result<Tensor> {
-        let centred = self.sub(&self.mean(axes, true)?)?;
-        let variance = centred.square()?.mean(axes, true)?;
-        centred.mul(&variance.add(eps)?.rsqrt()?)
+    /// Less the mean and over the deviation of the last dimensions, all but the first `rows`.
+    fn standardised(&self, rows: usize, eps: f64) -> Result<Tensor> {
+        if self.dtype() == DType::F16 {
+            return self.cast(DType::F32)?.standardised(rows, eps)?.cast(DType::F16);
+        }
+        let (rows, rest) = self.dims().split_at(rows);
+        let kept = [rows, &vec![1; rest.len()]].concat();
+        let channels = Channels { outer: 1, channels: rows.iter().product(), length: rest.iter().product() };
+        let moments = Moments { channels, kept };
+        let values = Tensor::apply(moments.clone(), &[self])?;
+        normalised(self, (&values, moments), [None, None], eps)
     }
 
     /// Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167) of `[N, C, ...]` by given
@@ -131,16 +142,11 @@ impl Tensor {
             let message = format!("training needs more than one value a channel, got {}", self.shape());
             return Err(Error::op(NAME, message));
         }
-        let axes: Vec<isize> = (0..self.rank() as isize).filter(|&axis| axis != 1).collect();
-        let mean = self.mean(&axes[..], true)?;
-        let centred = self.sub(&mean)?;
-        let variance = centred.square()?.mean(&axes[..], true)?;
-        let mut scale = variance.add(eps)?.rsqrt()?;
-        if let Some(weight) = weight {
-            scale = weight.reshape(&dims)?.mul(&scale)?;
-        }
-        let output = affine(centred.mul(&scale)?, None, bias, &dims)?;
-        let [mean, variance] = [mean.reshape(channels)?, variance.reshape(channels)?];
+        let length = self.dims()[2..].iter().product();
+        let moments = Moments { channels: Channels { outer: self.dims()[0], channels, length }, kept: dims };
+        let values = Tensor::apply(moments.clone(), &[self])?;
+        let output = normalised(self, (&values, moments), [weight, bias], eps)?;
+        let [mean, variance] = halves(&values, &[channels])?;
         Ok((output, BatchStatistics { mean, variance, count }))
     }
 
@@ -161,18 +167,19 @@ impl Tensor {
         bias: Option<&Tensor>,
         eps: f64,
     ) -> Result<Tensor> {
-        let axes = self.trailing("layer_norm", shape)?;
+        let rows = self.leading("layer_norm", shape)?;
         check("layer_norm", "weight", weight, shape)?;
         check("layer_norm", "bias", bias, shape)?;
-        affine(self.standardised(&axes, eps)?, weight, bias, shape)
+        affine(self.standardised(rows, eps)?, weight, bias, shape)
     }
 
     /// Root-mean-square normalisation (Zhang and Sennrich 2019, arXiv:1910.07467): over the root of the
     /// mean square of the last dimensions, of sizes `shape`, which is that of the weight too. An error
     /// where the shapes do not fit.
     pub fn rms_norm(&self, shape: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-        let axes = self.trailing("rms_norm", shape)?;
+        let rows = self.leading("rms_norm", shape)?;
         check("rms_norm", "weight", weight, shape)?;
+        let axes: Vec<isize> = (rows..self.rank()).map(|axis| axis as isize).collect();
         let scale = self.square()?.mean(&axes[..], true)?.add(eps)?.rsqrt()?;
         affine(self.mul(&scale)?, weight, None, shape)
     }
@@ -215,7 +222,7 @@ impl Tensor {
         }
         let rest: usize = self.dims()[2..].iter().product();
         let grouped = self.reshape([self.dims()[0], groups, channels / groups * rest])?;
-        affine(grouped.standardised(&[2], eps)?.reshape(self.shape())?, weight, bias, &dims)
+        affine(grouped.standardised(2, eps)?.reshape(self.shape())?, weight, bias, &dims)
     }
 
     /// Local response normalisation (Krizhevsky et al. 2012) of `[N, C, ...]`: each element over

@@ -232,7 +232,7 @@ fn lesser(a: f32, b: f32) -> f32 {
 /// Invocations in a workgroup of the GPU kernel.
 const GROUP: usize = 256;
 /// Invocations that keep a large GPU busy.
-const INVOCATIONS: usize = 64 * 1024;
+pub(super) const INVOCATIONS: usize = 64 * 1024;
 
 /// How the GPU kernel reads `[outer, length, inner]`.
 struct Reading {

@@ -33,7 +33,7 @@ binary_methods! {
     atan2 => ATAN2;
 }
 
-static ADD: Row = Row {
+pub(crate) static ADD: Row = Row {
     name: "add",
     rule: Rule::Map(2),
     wgsl: "a + b",
@@ -53,7 +53,7 @@ static SUB: Row = Row {
     gradient: |_, _, g| Ok(vec![Some(g.clone()), Some(g.neg()?)]),
 };
 
-static MUL: Row = Row {
+pub(crate) static MUL: Row = Row {
     name: "mul",
     rule: Rule::Map(2),
     wgsl: "a * b",

@@ -6,6 +6,7 @@ mod compare;
 mod inverse;
 mod unary;
 
+pub(crate) use arithmetic::{ADD, MUL};
 pub(crate) use compare::{CAST_F16, cast};
 
 use super::fused::Fused;

@@ -30,7 +30,9 @@ pub fn norms(cases: &mut Vec<Case>) {
     let images = || Input::floats(&[3, 4, 3, 5]);
     let shapes = [
         ("matrix", Input::floats(&[5, 4])),
+        ("matrix_in_parts", Input::floats(&[300, 4])),
         ("sequence", Input::floats(&[2, 4, 7])),
+        ("vectors", Input::floats(&[2, 4, 8])),
         ("images", images()),
         ("permuted", Input::floats(&[4, 3, 2, 5]).permute(&[1, 0, 3, 2])),
         ("far", Input::within(&[6, 4, 5], 49.0, 51.0)),
@@ -56,7 +58,7 @@ pub fn norms(cases: &mut Vec<Case>) {
                 affine((&x[0] - channels(&x[3], rank)) / channels(&deviation, rank), &x[1], &x[2])
             },
         ));
-        if name == "matrix" {
+        if name.starts_with("matrix") {
             continue;
         }
         push(Case::new(
@@ -77,6 +79,8 @@ pub fn norms(cases: &mut Vec<Case>) {
     for (name, input, shape) in [
         ("row", Input::floats(&[4, 7]), vec![7]),
         ("long", Input::floats(&[2, 1025]), vec![1025]),
+        ("vectors", Input::floats(&[3, 64]), vec![64]),
+        ("in_parts", Input::floats(&[2, 33_000]), vec![33_000]),
         ("image", Input::floats(&[3, 4, 5]), vec![4, 5]),
         ("permuted", Input::floats(&[6, 3]).permute(&[1, 0]), vec![6]),
         ("one", Input::floats(&[3, 2, 1]), vec![2, 1]),

@@ -1,0 +1,112 @@
+//! `(x - mean) / sqrt(variance + eps) * weight + bias` by the input's own moments: elementwise with its
+//! neighbours, and a gradient of one pass for its sums and one for the input's.
+
+use super::channels::{Moments, Sums, halves};
+use crate::expr::{Expr, Row};
+use crate::graph::grad::differentiable;
+use crate::ops::elementwise::{ADD, MUL};
+use crate::tensor::{no_grad, records_gradients};
+use crate::{Op, Result, Spec, Tensor};
+
+/// The last step of the formula, of its two operands. What follows them is there for the gradient: x, its
+/// moments, and weight and bias as far as there are such.
+#[derive(Debug)]
+struct Normalise {
+    moments: Moments,
+    eps: f64,
+    weight: bool,
+    bias: bool,
+}
+
+impl Normalise {
+    fn row(&self) -> &'static Row {
+        if self.bias { &ADD } else { &MUL }
+    }
+
+    /// The weight and the bias among the parameters that there are.
+    fn parameters<'a>(&self, given: &'a [Tensor]) -> [Option<&'a Tensor>; 2] {
+        let mut given = given.iter();
+        [self.weight, self.bias].map(|is| is.then(|| given.next()).flatten())
+    }
+
+    /// One over the deviation, times the weight.
+    fn scale(&self, variance: &Tensor, weight: Option<&Tensor>) -> Result<Tensor> {
+        let inverse = variance.add(self.eps)?.rsqrt()?;
+        match weight {
+            Some(weight) => weight.reshape(&self.moments.kept[..])?.mul(&inverse),
+            None => Ok(inverse),
+        }
+    }
+
+    /// The operands of the formula's last step.
+    fn operands(&self, x: &Tensor, moments: &Tensor, parameters: &[Tensor]) -> Result<[Tensor; 2]> {
+        let kept = &self.moments.kept;
+        let [weight, bias] = self.parameters(parameters);
+        let [mean, variance] = halves(moments, kept)?;
+        let centred = x.sub(&mean)?;
+        let scale = self.scale(&variance, weight)?;
+        Ok(match bias {
+            Some(bias) => [centred.mul(&scale)?, bias.reshape(&kept[..])?.broadcast_to(x.shape())?],
+            None => [centred, scale.broadcast_to(x.shape())?],
+        })
+    }
+}
+
+impl Op for Normalise {
+    fn name(&self) -> &'static str {
+        "normalise"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        self.row().output(&inputs[..2])
+    }
+
+    fn expr(&self) -> Option<Expr> {
+        Some(Expr::Row(self.row()))
+    }
+
+    fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (x, moments, parameters) = (&inputs[2], &inputs[3], &inputs[4..]);
+        let Moments { channels, kept } = &self.moments;
+        let [of_x, of_parameters] = if records_gradients() {
+            let arguments = [std::slice::from_ref(x), parameters].concat();
+            let mut found = differentiable(&arguments, &[], upstream, &|arguments| {
+                let (x, parameters) = (&arguments[0], &arguments[1..]);
+                let moments = Tensor::apply(self.moments.clone(), &[x])?;
+                let [a, b] = self.operands(x, &moments, parameters)?;
+                if self.bias { a.add(&b) } else { a.mul(&b) }
+            })?;
+            let rest = found.split_off(1);
+            [found, rest]
+        } else {
+            let [weight, bias] = self.parameters(parameters);
+            let [mean, variance] = halves(moments, kept)?;
+            let [total, product] = halves(&Tensor::apply(Sums(*channels), &[upstream, x, moments])?, kept)?;
+            let inverse = self.scale(&variance, None)?;
+            let share = 1.0 / channels.count() as f64;
+            let slope = product.mul(&inverse.square()?)?.mul(share)?;
+            let rest = upstream.sub(&total.mul(share)?)?.sub(&x.sub(&mean)?.mul(&slope)?)?;
+            let of_x = rest.mul(&self.scale(&variance, weight)?)?;
+            let of_weight = weight.map(|weight| product.mul(&inverse)?.reshape(weight.shape()));
+            let of_bias = bias.map(|bias| total.reshape(bias.shape()));
+            let parameters = [of_weight, of_bias].into_iter().flatten().map(|found| found.map(Some));
+            [vec![Some(of_x)], parameters.collect::<Result<_>>()?]
+        };
+        Ok([vec![None, None], of_x, vec![None], of_parameters].concat())
+    }
+}
+
+/// `x` normalised by its `moments`, which [`Moments`] of this kind made of it.
+pub(super) fn normalised(
+    x: &Tensor,
+    (tensor, moments): (&Tensor, Moments),
+    [weight, bias]: [Option<&Tensor>; 2],
+    eps: f64,
+) -> Result<Tensor> {
+    let op = Normalise { moments, eps, weight: weight.is_some(), bias: bias.is_some() };
+    let parameters: Vec<Tensor> = [weight, bias].into_iter().flatten().cloned().collect();
+    // The gradient starts from x: nothing in between is kept for it.
+    let [a, b] = no_grad(|| op.operands(x, tensor, &parameters))?;
+    let inputs = [&a, &b, x, tensor].into_iter().chain(&parameters);
+    Tensor::apply(op, &inputs.collect::<Vec<_>>())
+}
