@@ -1,16 +1,19 @@
-// Copies one input into its place in the joined tensor. Elements are words of any type.
+// Copies one input into its place in the joined tensor, in words of any type or, where runs are of such, in
+// vectors of four.
+
+alias Word = vec4<u32>;
 
 struct Params {
     count: u32,
-    // Elements that lie together, of the input and of the output.
+    // Words that lie together, of the input and of the output.
     run: u32,
     total: u32,
     // Where the input's run starts in the output's.
     offset: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<u32>;
-@group(0) @binding(2) var<storage, read_write> result: array<u32>;
+@group(0) @binding(1) var<storage, read> input: array<Word>;
+@group(0) @binding(2) var<storage, read_write> result: array<Word>;
 
 @compute @workgroup_size(256)
 fn main(

@@ -1,5 +1,7 @@
 // result[i] = data[place(i) + index[i] * step], where place walks the data without its axis. Elements
-// are words of any type.
+// are words of any type or, where an index chooses whole rows of such, vectors of four.
+
+alias Word = vec4<u32>;
 
 struct Params {
     count: u32,
@@ -17,9 +19,9 @@ struct Params {
     index: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> data: array<u32>;
+@group(0) @binding(1) var<storage, read> data: array<Word>;
 @group(0) @binding(2) var<storage, read> index: array<i32>;
-@group(0) @binding(3) var<storage, read_write> result: array<u32>;
+@group(0) @binding(3) var<storage, read_write> result: array<Word>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -44,6 +46,6 @@ fn main(
     if chosen < params.size {
         result[i] = data[place + chosen * params.step];
     } else {
-        result[i] = params.missing;
+        result[i] = Word(params.missing);
     }
 }

@@ -1,5 +1,7 @@
-// Padding of one dimension of [outer, size, inner], around and between its elements. Elements are
-// words of any type.
+// Padding of one dimension of [outer, size, inner], around and between its elements: words of any type or,
+// where inner has whole ones, vectors of four.
+
+alias Word = vec4<u32>;
 
 struct Params {
     count: u32,
@@ -14,8 +16,8 @@ struct Params {
     value: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<u32>;
-@group(0) @binding(2) var<storage, read_write> result: array<u32>;
+@group(0) @binding(1) var<storage, read> input: array<Word>;
+@group(0) @binding(2) var<storage, read_write> result: array<Word>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -32,6 +34,6 @@ fn main(
     if at < params.size && distance % params.step == 0u {
         result[i] = input[(row / params.padded * params.size + at) * params.inner + i % params.inner];
     } else {
-        result[i] = params.value;
+        result[i] = Word(params.value);
     }
 }

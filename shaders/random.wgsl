@@ -4,6 +4,7 @@
 const KIND: u32 = 0u;
 
 struct Params {
+    // Vectors of four words; the last may reach past the end of the tensor.
     count: u32,
     // The seed, low word first.
     key_low: u32,
@@ -14,7 +15,7 @@ struct Params {
     probability: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> result: array<u32>;
+@group(0) @binding(1) var<storage, read_write> result: array<vec4<u32>>;
 
 fn multiply_high(a: u32, b: u32) -> u32 {
     let low = (a & 0xffffu) * (b & 0xffffu);
@@ -94,9 +95,7 @@ fn main(
             values = bitcast<vec4<u32>>(floats);
         }
     }
-    for (var i = 0u; i < 4u; i++) {
-        if block * 4u + i < params.count {
-            result[block * 4u + i] = values[i];
-        }
+    if block < params.count {
+        result[block] = values;
     }
 }

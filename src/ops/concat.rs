@@ -58,18 +58,21 @@ impl Op for Concat {
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let total = self.run(output.shape());
         let mut offset = 0;
         // A dispatch for each input, however many there are.
         let kernels = inputs.iter().enumerate().map(|(i, input)| {
             let (count, run) = (input.elements(), self.run(input.shape()));
-            let params = [count, run, self.run(output.shape()), offset].map(|size| size as u32).to_vec();
+            let vectors = [run, total, offset].iter().all(|size| size.is_multiple_of(4));
+            let (word, width) = if vectors { ("vec4<u32>", 4) } else { ("u32", 1) };
+            let params = [count, run, total, offset].map(|size| (size / width) as u32).to_vec();
             offset += run;
             Kernel {
                 shader: Shader::file("concat", include_str!("../../shaders/concat.wgsl")),
-                constants: Vec::new(),
+                constants: vec![("Word", word.into())],
                 bindings: vec![Binding::Input(i), Binding::Output],
                 params,
-                groups: Kernel::fold(count.div_ceil(256), caps),
+                groups: Kernel::fold((count / width).div_ceil(256), caps),
             }
         });
         Some(Plan { kernels: kernels.collect(), scratch: Vec::new() })

@@ -107,14 +107,29 @@ impl Op for Gather {
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
         let layout = inputs[0].layout;
         let lines = starts(&layout, self.axis).broadcast(*output.shape());
-        let loops = Loops::new(output.shape(), &[lines, inputs[1].layout]);
+        let mut loops = Loops::new(output.shape(), &[lines, inputs[1].layout]);
+        let (mut step, mut offset, mut count) =
+            (layout.strides()[self.axis], lines.offset, output.elements());
+        let vectors = match (loops.strides[0].split_last(), loops.strides[1].last(), loops.dims.last()) {
+            // An index chooses a whole row.
+            (Some((1, outer)), Some(0), Some(&size)) => {
+                outer.iter().chain(&[step, offset as isize, size as isize]).all(|place| place % 4 == 0)
+            }
+            _ => false,
+        };
+        if vectors {
+            let last = loops.dims.len() - 1;
+            loops.dims[last] /= 4;
+            loops.strides[0][..last].iter_mut().for_each(|stride| *stride /= 4);
+            (step, offset, count) = (step / 4, offset / 4, count / 4);
+        }
         let missing = if output.dtype == DType::F32 { f32::NAN.to_bits() } else { 0 };
         let mut params = vec![
-            output.elements() as u32,
+            count as u32,
             layout.shape[self.axis] as u32,
-            layout.strides()[self.axis] as u32,
+            step as u32,
             missing,
-            lines.offset as u32,
+            offset as u32,
             inputs[1].layout.offset as u32,
             loops.dims.len() as u32,
             0,
@@ -122,10 +137,10 @@ impl Op for Gather {
         push_loops(&mut params, &loops);
         Some(Plan::one(Kernel {
             shader: Shader::file("gather", include_str!("../../shaders/gather.wgsl")),
-            constants: Vec::new(),
+            constants: vec![("Word", if vectors { "vec4<u32>" } else { "u32" }.into())],
             bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Output],
             params,
-            groups: Kernel::fold(output.elements().div_ceil(256), caps),
+            groups: Kernel::fold(count.div_ceil(256), caps),
         }))
     }
 

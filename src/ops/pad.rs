@@ -61,12 +61,14 @@ impl Op for Pad {
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
         let (shape, count) = (inputs[0].shape(), output.elements());
-        let inner = shape[self.axis + 1..].iter().product();
+        let inner: usize = shape[self.axis + 1..].iter().product();
+        let (word, width) = if inner.is_multiple_of(4) { ("vec4<u32>", 4) } else { ("u32", 1) };
+        let (count, inner) = (count / width, inner / width);
         let (size, padded) = (shape[self.axis], output.shape()[self.axis]);
         let sizes = [count, size, padded, inner, self.before, self.gap + 1].map(|size| size as u32);
         Some(Plan::one(Kernel {
             shader: Shader::file("pad", include_str!("../../shaders/pad.wgsl")),
-            constants: Vec::new(),
+            constants: vec![("Word", word.into())],
             bindings: vec![Binding::Input(0), Binding::Output],
             params: [&sizes[..], &[self.word(output.dtype)]].concat(),
             groups: Kernel::fold(count.div_ceil(256), caps),

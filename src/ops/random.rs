@@ -128,14 +128,17 @@ impl Op for Random {
     }
 
     fn gpu(&self, _: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
-        let (count, [low, high], stream) = (output.elements(), self.key(), self.kind.stream());
+        if !caps.reads_vectors(output.bytes()) {
+            return None;
+        }
+        let (vectors, [low, high], stream) = (output.elements().div_ceil(4), self.key(), self.kind.stream());
         let p = if let Kind::Bernoulli(p) = self.kind { p } else { 0.0 };
         Some(Plan::one(Kernel {
             shader: Shader::file("random", include_str!("../../shaders/random.wgsl")),
             constants: vec![("KIND", format!("{stream}u").into())],
             bindings: vec![Binding::Output],
-            params: vec![count as u32, low, high, stream, p.to_bits()],
-            groups: Kernel::fold(count.div_ceil(4 * 256), caps),
+            params: vec![vectors as u32, low, high, stream, p.to_bits()],
+            groups: Kernel::fold(vectors.div_ceil(256), caps),
         }))
     }
 

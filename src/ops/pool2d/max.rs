@@ -42,6 +42,13 @@ impl MaxPool {
         let output = self.options.sizes(self.name(), shape)?;
         Ok(Plane { input: [shape[2], shape[3]], output, options: self.options })
     }
+
+    /// Whether windows of 2 x 2 lie side by side, as in most networks.
+    fn halves(&self, output: [usize; 2], input: [usize; 2]) -> bool {
+        let Pool2dOptions { kernel, stride, padding, dilation, .. } = self.options;
+        (kernel, stride, padding, dilation) == ([2; 2], [2; 2], [0; 2], [1; 2])
+            && output == input.map(|size| size / 2)
+    }
 }
 
 impl Op for MaxPool {
@@ -83,9 +90,7 @@ impl Op for MaxPool {
         let size = |[height, width]: [usize; 2]| height * width;
         let (input, pooled) = (size(plane.input), size(plane.output));
         let (from, to) = if self.part == Part::Spread { (pooled, input) } else { (input, pooled) };
-        let Pool2dOptions { kernel, stride, padding, dilation, .. } = self.options;
-        let halves = (kernel, stride, padding, dilation) == ([2; 2], [2; 2], [0; 2], [1; 2])
-            && plane.output == plane.input.map(|size| size / 2);
+        let halves = self.halves(plane.output, plane.input);
         output
             .slice::<f32>()
             .par_chunks_mut(to)
@@ -114,15 +119,27 @@ impl Op for MaxPool {
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
         let Plane { input, output: pooled, options } = self.plane(&inputs[0]).ok()?;
+        // The maximum is the input's own element at its position.
+        let bindings = vec![Binding::Input(0), Binding::Input(inputs.len() - 1), Binding::Output];
+        let flag = |name, part| (name, (self.part == part).to_string().into());
+        if self.halves(pooled, input) && input[0].is_multiple_of(2) && input[1].is_multiple_of(4) {
+            let pairs = inputs[0].elements() / 8;
+            return Some(Plan::one(Kernel {
+                shader: Shader::file("pool2d_halves", include_str!("../../../shaders/pool2d_halves.wgsl")),
+                constants: vec![flag("PICK", Part::Pick), flag("SPREAD", Part::Spread)],
+                bindings,
+                params: vec![pairs as u32, (input[1] / 4) as u32],
+                groups: Kernel::fold(pairs.div_ceil(256), caps),
+            }));
+        }
         let empty = if self.part == Part::Forward { f32::NEG_INFINITY } else { 0.0 };
         let pairs = [input, pooled, options.kernel, options.stride, options.padding, options.dilation];
         let mut params = vec![output.elements() as u32, empty.to_bits()];
         params.extend(pairs.as_flattened().iter().map(|&size| size as u32));
         Some(Plan::one(Kernel {
             shader: Shader::file("pool2d_max", include_str!("../../../shaders/pool2d_max.wgsl")),
-            constants: vec![("SPREAD", (self.part == Part::Spread).to_string().into())],
-            // The maximum is the input's own element at its position.
-            bindings: vec![Binding::Input(0), Binding::Input(inputs.len() - 1), Binding::Output],
+            constants: vec![flag("SPREAD", Part::Spread)],
+            bindings,
             params,
             groups: Kernel::fold(output.elements().div_ceil(256), caps),
         }))

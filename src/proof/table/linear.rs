@@ -90,6 +90,12 @@ pub fn products(cases: &mut Vec<Case>) {
 }
 
 pub fn indexing(cases: &mut Vec<Case>) {
+    cases.push(Case::new(
+        "index_select/rows_of_8",
+        [Input::floats(&[5, 8]), Input::ints(&[7], 0, 5)],
+        |x| x[0].index_select(0, &x[1]),
+        |x| ArrayD::from_shape_fn(IxDyn(&[7, 8]), |at| x[0][[x[1][at[0]] as usize, at[1]]]),
+    ));
     for (name, shape, index, dim) in [
         ("labels", vec![6, 10], vec![6, 1], 1),
         ("rows", vec![5, 4], vec![3, 4], 0),

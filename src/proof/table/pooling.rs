@@ -173,13 +173,16 @@ fn volumes(cases: &mut Vec<Case>) {
 
 /// Positions of the greatest elements: the first of equal ones.
 fn positions(cases: &mut Vec<Case>) {
-    let options = Pool2dOptions { kernel: [3, 2], stride: [2, 1], padding: [1, 1], ..Pool2dOptions::new(3) };
-    let window = Window { stride: [2, 1], padding: [1, 1], ..Window::new([3, 2]) };
+    let padded = Pool2dOptions { kernel: [3, 2], stride: [2, 1], padding: [1, 1], ..Pool2dOptions::new(3) };
+    let around = Window { stride: [2, 1], padding: [1, 1], ..Window::new([3, 2]) };
+    let (square, quarters) = (Pool2dOptions::new(2), Window { stride: [2, 2], ..Window::new([2, 2]) });
     let first =
         |values: &[f64], places: &[usize], _| places[r::position(values, |a, b| a > b) as usize] as f64;
-    for (name, input) in
-        [("distinct", Input::distinct(&[2, 2, 5, 6])), ("ties", Input::ints(&[2, 2, 5, 6], 0, 3))]
-    {
+    for (name, input, options, window) in [
+        ("distinct", Input::distinct(&[2, 2, 5, 6]), padded, around),
+        ("ties", Input::ints(&[2, 2, 5, 6], 0, 3), padded, around),
+        ("ties_of_2x2", Input::ints(&[2, 2, 4, 8], 0, 3), square, quarters),
+    ] {
         let op = move |x: &[Tensor]| Ok(x[0].cast(DType::F32)?.max_pool2d_with_indices(options)?.1);
         let reference = move |x: &[r::Array]| r::pool(&x[0], window, first);
         cases.push(Case::new(format!("max_pool2d_with_indices/{name}"), [input], op, reference).value_only());

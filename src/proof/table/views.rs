@@ -107,6 +107,16 @@ pub fn views(cases: &mut Vec<Case>) {
         },
     ));
     push(Case::new(
+        "pad/rows_of_4",
+        [Input::floats(&[2, 3, 4])],
+        |x| x[0].pad(&[(0, 0), (2, 1), (0, 0)], 9.5),
+        |x| {
+            ArrayD::from_shape_fn(IxDyn(&[2, 6, 4]), |at| {
+                if (2..5).contains(&at[1]) { x[0][[at[0], at[1] - 2, at[2]]] } else { 9.5 }
+            })
+        },
+    ));
+    push(Case::new(
         "pad/strided",
         [Input::floats(&[3, 2]).permute(&[1, 0])],
         |x| x[0].pad(&[(0, 1), (1, 0)], 0.0),
