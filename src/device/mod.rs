@@ -91,6 +91,10 @@ pub trait Device: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Is told, before a run, of that one and all that follow in the graph, so that what takes long can begin
+    /// beside the first of them. A device to which they are nothing new lets `coming` be, which costs nothing then.
+    fn prepare(&self, _coming: &mut dyn Iterator<Item = Coming>) {}
+
     /// Whether [`run`](Device::run) has a kernel for this operation on these inputs.
     fn supports(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> bool;
 
@@ -104,6 +108,17 @@ pub trait Device: fmt::Debug + Send + Sync {
 
     /// Memory in use now.
     fn memory(&self) -> Memory;
+}
+
+/// An operation that will run: what [`Device::run`] is given but for the buffers.
+#[derive(Clone, Debug)]
+pub struct Coming {
+    /// The operation.
+    pub op: Arc<dyn Op>,
+    /// Its inputs.
+    pub inputs: Vec<Spec>,
+    /// Its output.
+    pub output: Spec,
 }
 
 /// A kernel's argument: a buffer and how the tensor lies in it.

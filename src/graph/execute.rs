@@ -4,7 +4,7 @@ use super::fuse::{Task, tasks};
 use super::place::{Fate, Placement, place};
 use super::profile::Profile;
 use crate::device::cpu::threads;
-use crate::device::{Argument, Buffer, Device, DeviceKind};
+use crate::device::{Argument, Buffer, Coming, Device, DeviceKind};
 use crate::ops::fused::Fused;
 use crate::tensor::Node;
 use crate::{DType, Error, Op, Result, Spec, Tensor};
@@ -53,8 +53,13 @@ pub(crate) fn evaluate(
             let Placement { devices, fates } = place(engine, &items, &tasks, wanted);
             let mut run = Run::new(&items, &tasks, profile);
             let mut all = || {
-                let mut tasks = tasks.iter().zip(&devices).enumerate();
-                tasks.try_for_each(|(at, (task, device))| run.task(at, task, *device))
+                let mut placed = tasks.iter().zip(devices.iter().copied()).enumerate();
+                placed.try_for_each(|(at, (task, device))| {
+                    let rest = tasks.iter().zip(&devices).skip(at);
+                    let own = rest.filter(|(_, other)| other.kind() == device.kind());
+                    device.prepare(&mut own.flat_map(|(task, _)| coming(task, &items, device)));
+                    run.task(at, task, device)
+                })
             };
             // Many kernels, handed over to the threads that run them once.
             let on_threads = devices.iter().any(|device| device.kind() == DeviceKind::Cpu);
@@ -236,11 +241,7 @@ impl<'a> Run<'a> {
             };
         }
         let argument = Argument { buffer, spec };
-        let aligned = (spec.layout.offset * spec.dtype.size()).is_multiple_of(device.alignment());
-        if op.strided() || spec.elements() == 0 || (spec.layout.is_contiguous() && aligned) {
-            return Ok(argument);
-        }
-        let copy = Fused::copy(&spec);
+        let Some(copy) = copied(op, &spec, device) else { return Ok(argument) };
         let spec = copy.output(&[])?;
         let output = Argument { buffer: device.allocate(spec.bytes())?, spec };
         device.run(&copy, &[argument], &output)?;
@@ -269,6 +270,33 @@ impl<'a> Run<'a> {
         }
         self.buffers.clear();
     }
+}
+
+/// The copy that a device takes of an input, where the op has to be given one.
+fn copied(op: &dyn Op, spec: &Spec, device: &dyn Device) -> Option<Fused> {
+    let aligned = (spec.layout.offset * spec.dtype.size()).is_multiple_of(device.alignment());
+    let fits = op.strided() || spec.elements() == 0 || (spec.layout.is_contiguous() && aligned);
+    (!fits).then(|| Fused::copy(spec))
+}
+
+/// What a task will run: the copies of its inputs, and its op.
+fn coming(task: &Task, items: &[Item], device: &dyn Device) -> Vec<Coming> {
+    let output = items[task.output].node.spec;
+    if output.elements() == 0 {
+        return Vec::new();
+    }
+    let mut inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
+    let mut all = Vec::new();
+    for input in &mut inputs {
+        if let Some(copy) = copied(&*task.op, input, device)
+            && let Ok(output) = copy.output(&[])
+        {
+            all.push(Coming { op: Arc::new(copy), inputs: vec![*input], output });
+            *input = output;
+        }
+    }
+    all.push(Coming { op: Arc::clone(&task.op), inputs, output });
+    all
 }
 
 /// An error where an output holds a NaN or an infinity.

@@ -13,7 +13,7 @@ mod tests;
 pub use adapter::{AdapterInfo, Selector, adapters};
 
 use super::specialise::{divisible, specialise};
-use super::{Argument, Binding, Buffer, Caps, Device, DeviceKind, Download, Kernel, Memory};
+use super::{Argument, Binding, Buffer, Caps, Coming, Device, DeviceKind, Download, Kernel, Memory};
 use crate::op::Op;
 use crate::{Error, Result, Spec};
 use context::{Context, lock};
@@ -192,7 +192,7 @@ impl GpuDevice {
         x <= limit && z <= limit && (y <= limit || (z == 1 && divisible()))
     }
 
-    fn prepare<'a>(
+    fn dispatch<'a>(
         &self,
         kernel: &'a Kernel,
         bound: Vec<Bound<'a>>,
@@ -247,6 +247,13 @@ impl GpuDevice {
         let index = lock(&self.stream).copy_out(block, start as u64, &staging, bytes as u64)?;
         Ok((staging, index))
     }
+}
+
+/// An output as a kernel sees it: bound from its first element.
+fn as_written(output: &Spec) -> Spec {
+    let mut seen = *output;
+    seen.layout.offset = 0;
+    seen
 }
 
 impl Device for GpuDevice {
@@ -309,6 +316,17 @@ impl Device for GpuDevice {
             })
     }
 
+    fn prepare(&self, coming: &mut dyn Iterator<Item = Coming>) {
+        let plans = coming.filter_map(|Coming { op, inputs, output }| {
+            op.gpu(&self.all_as_bound(inputs.iter()), &as_written(&output), &self.caps)
+        });
+        let kernels = plans.flat_map(|plan| plan.kernels).filter(|kernel| !kernel.groups.contains(&0));
+        self.pipelines.prepare(kernels.filter_map(|kernel| {
+            let params = self.arena.slot(&kernel.params)?;
+            Some((kernel, params))
+        }));
+    }
+
     fn run(&self, op: &dyn Op, inputs: &[Argument], output: &Argument) -> Result<()> {
         self.context.check()?;
         let specs = self.all_as_bound(inputs.iter().map(|input| &input.spec));
@@ -316,8 +334,7 @@ impl Device for GpuDevice {
             let message = format!("an input starts at no multiple of {} bytes", self.alignment);
             return Err(Error::op(op.name(), message));
         }
-        let mut result = output.spec;
-        result.layout.offset = 0;
+        let result = as_written(&output.spec);
         let Some(plan) = op.gpu(&specs, &result, &self.caps) else {
             return Err(Error::op(op.name(), format!("{} has no kernel for these inputs", self.name())));
         };
@@ -339,7 +356,7 @@ impl Device for GpuDevice {
                 }
             });
             let share = u128::from(nanoseconds) * groups(kernel) / all;
-            dispatches.push(self.prepare(kernel, bound.collect::<Result<_>>()?, share as u64)?);
+            dispatches.push(self.dispatch(kernel, bound.collect::<Result<_>>()?, share as u64)?);
         }
         let mut stream = lock(&self.stream);
         dispatches.iter().try_for_each(|dispatch| stream.dispatch(dispatch))

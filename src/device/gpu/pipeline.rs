@@ -6,9 +6,13 @@ use crate::device::{Kernel, Shader};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 
 /// A compiled kernel and the shape of its one bind group.
 pub(super) struct Pipeline {
@@ -24,11 +28,21 @@ pub(super) const FIRST_GROUP_BYTES: u64 = 16;
 
 /// All that a pipeline depends on; sizes and strides are no part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     shader: Shader,
     constants: Vec<(&'static str, Cow<'static, str>)>,
     /// For each storage binding, whether it is read only.
     read_only: Vec<bool>,
+}
+
+impl Key {
+    fn of(kernel: &Kernel) -> Key {
+        Key {
+            shader: kernel.shader.clone(),
+            constants: kernel.constants.clone(),
+            read_only: kernel.bindings.iter().map(|b| b.read_only()).collect(),
+        }
+    }
 }
 
 /// A pipeline or why there is none; set by whoever comes first while the others wait.
@@ -43,33 +57,101 @@ pub(super) enum Trust {
     All,
 }
 
+/// All pipelines of a device.
 pub(super) struct Pipelines {
-    context: Arc<Context>,
-    trust: Trust,
-    slots: Mutex<HashMap<Key, Slot>>,
+    compiler: Arc<Compiler>,
+    pub(super) slots: Mutex<HashMap<Key, Slot>>,
+    /// Whether a kernel was asked for that nobody had prepared: others are likely to follow.
+    surprised: AtomicBool,
+    workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Pipelines {
     pub fn new(context: Arc<Context>, trust: Trust) -> Pipelines {
-        Pipelines { context, trust, slots: Mutex::default() }
+        let compiler = Arc::new(Compiler { context, trust, stopped: AtomicBool::new(false) });
+        Pipelines {
+            compiler,
+            slots: Mutex::default(),
+            surprised: AtomicBool::new(false),
+            workers: Mutex::default(),
+        }
     }
 
     /// The pipeline of `kernel`, compiled at the first call for its key; its params take
     /// `params` bytes.
     pub fn get(&self, kernel: &Kernel, params: u64) -> Result<Arc<Pipeline>> {
-        let key = Key {
-            shader: kernel.shader.clone(),
-            constants: kernel.constants.clone(),
-            read_only: kernel.bindings.iter().map(|b| b.read_only()).collect(),
+        let slot = match lock(&self.slots).entry(Key::of(kernel)) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(unknown) => {
+                self.surprised.store(true, Ordering::Relaxed);
+                Arc::clone(unknown.insert(Slot::default()))
+            }
         };
-        let slot = Arc::clone(lock(&self.slots).entry(key).or_default());
+        self.compiler.fill(&slot, kernel, params).map_err(|message| self.compiler.context.error(message))
+    }
+
+    /// Begins to compile what there is no pipeline for among `kernels` and their params' sizes, on threads of
+    /// its own and in this order; where the last kernels asked for were all known, nothing is looked at. Who
+    /// needs a pipeline before its turn compiles it.
+    pub fn prepare(&self, kernels: impl Iterator<Item = (Kernel, u64)>) {
+        if !self.surprised.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let mut missing = Vec::new();
+        for (kernel, params) in kernels {
+            if let Entry::Vacant(unknown) = lock(&self.slots).entry(Key::of(&kernel)) {
+                missing.push((Arc::clone(unknown.insert(Slot::default())), kernel, params));
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(missing.len());
+        let (missing, next) = (Arc::new(missing), Arc::new(AtomicUsize::new(0)));
+        let mut workers = lock(&self.workers);
+        workers.retain(|worker| !worker.is_finished());
+        for _ in 0..threads {
+            let (compiler, missing, next) =
+                (Arc::clone(&self.compiler), Arc::clone(&missing), Arc::clone(&next));
+            let work = move || {
+                while !compiler.stopped.load(Ordering::Relaxed)
+                    && let Some((slot, kernel, params)) = missing.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    // What fails is reported to whoever asks for it.
+                    let _ = compiler.fill(slot, kernel, *params);
+                }
+            };
+            // Without a thread, pipelines are compiled when they are asked for.
+            workers.extend(std::thread::Builder::new().name("kiln-compile".into()).spawn(work));
+        }
+    }
+}
+
+impl Drop for Pipelines {
+    /// No driver is left compiling in a program that is about to end.
+    fn drop(&mut self) {
+        self.compiler.stopped.store(true, Ordering::Relaxed);
+        for worker in lock(&self.workers).drain(..) {
+            // A panic was printed, and its pipeline left to others.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// What makes pipelines, on any thread.
+struct Compiler {
+    context: Arc<Context>,
+    trust: Trust,
+    stopped: AtomicBool,
+}
+
+impl Compiler {
+    /// The pipeline of a slot, which is compiled unless that was begun elsewhere.
+    fn fill(&self, slot: &Slot, kernel: &Kernel, params: u64) -> Result<Arc<Pipeline>, String> {
         let result = slot.get_or_init(|| {
             self.compile(kernel, params).map(Arc::new).map_err(|error| match error {
                 Error::Device { device, message } => format!("{device}: {message}"),
                 error => error.to_string(),
             })
         });
-        result.clone().map_err(|message| self.context.error(message))
+        result.clone()
     }
 
     fn compile(&self, kernel: &Kernel, params: u64) -> Result<Pipeline> {

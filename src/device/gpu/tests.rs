@@ -43,6 +43,10 @@ const FACTOR = 1;
 ";
 
 impl Affine {
+    fn coming(&self) -> Coming {
+        Coming { op: Arc::new(self.clone()), inputs: vec![spec(8)], output: spec(8) }
+    }
+
     fn new(addend: f32) -> Affine {
         Affine { addend, shader: AFFINE, groups: None, params: 2, twice: false, flops: None }
     }
@@ -386,4 +390,25 @@ fn adapters_are_listed_best_first() {
     eprintln!("{listed:#?}");
     let named = GpuDevice::open(&Selector::Named(device.name().to_uppercase())).unwrap();
     assert_eq!(named.name(), device.name());
+}
+
+#[test]
+fn kernels_to_come_are_compiled_ahead_and_once() {
+    let Some(device) = device() else { return };
+    let input = upload(&device, &[1.0; 8]);
+    let [plain, mut twice, mut broken] = [Affine::new(1.0), Affine::new(2.0), Affine::new(3.0)];
+    twice.twice = true;
+    broken.shader = BROKEN;
+    // Nothing is looked at before there was a kernel that nobody had told of.
+    device.prepare(&mut std::iter::from_fn(|| panic!("nothing is new")));
+    assert!(run(&device, &plain, &input).is_ok());
+    device.prepare(&mut [&plain, &twice, &broken].into_iter().map(Affine::coming));
+    // The second of `twice`, whose first is that of `plain`, and the broken one.
+    let count = || lock(&device.pipelines.slots).len();
+    assert_eq!(count(), 3);
+    assert_eq!(read(&device, &run(&device, &twice, &input).unwrap()), [4.0; 8]);
+    let error = run(&device, &broken, &input).unwrap_err().to_string();
+    assert!(error.contains("affine"), "{error}");
+    assert_eq!(count(), 3);
+    device.prepare(&mut std::iter::from_fn(|| panic!("nothing is new")));
 }

@@ -1,11 +1,11 @@
 use super::*;
 use crate::device::cpu::CpuDevice;
-use crate::device::{Argument, Buffer, Download, Memory, Storage};
+use crate::device::{Argument, Buffer, Coming, Download, Memory, Storage};
 use crate::nn::{Init, Params};
 use crate::optim::{Optimizer, Sgd, SgdOptions};
 use crate::{Op, Result};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Numbers that look random, the same in every run.
 struct Draw(u64);
@@ -103,7 +103,13 @@ struct Fake {
     cpu: CpuDevice,
     uploads: AtomicUsize,
     downloads: AtomicUsize,
+    /// What it was told of before the first run, and what it ran.
+    told: Mutex<Vec<Known>>,
+    ran: Mutex<Vec<Known>>,
 }
+
+/// An operation by name, its inputs and its output.
+type Known = (&'static str, Vec<Spec>, Spec);
 
 #[derive(Debug)]
 struct Held(Buffer);
@@ -143,7 +149,15 @@ impl Device for Fake {
         assert!(output.elements() > 0);
         op.name() != "argsort"
     }
+    fn prepare(&self, coming: &mut dyn Iterator<Item = Coming>) {
+        if self.ran.lock().expect("no panic").is_empty() {
+            let known = |Coming { op, inputs, output }: Coming| (op.name(), inputs, output);
+            *self.told.lock().expect("no panic") = coming.map(known).collect();
+        }
+    }
     fn run(&self, op: &dyn Op, inputs: &[Argument], output: &Argument) -> Result<()> {
+        let specs = inputs.iter().map(|input| input.spec).collect();
+        self.ran.lock().expect("no panic").push((op.name(), specs, output.spec));
         assert!(self.supports(op, &[], &output.spec));
         let own =
             |argument: &Argument| Argument { buffer: held(&argument.buffer).clone(), ..argument.clone() };
@@ -239,6 +253,22 @@ fn what_has_no_kernel_runs_on_the_cpu() -> Result<()> {
     assert_eq!(fake.transfers(), [0, 1]);
     let cpu = Tensor::from_vec(product.to_vec::<f32>()?, [1024, 1024], &Engine::cpu())?;
     assert_eq!(order.to_vec::<i32>()?, cpu.argsort(1, false)?.to_vec::<i32>()?);
+    Ok(())
+}
+
+#[test]
+fn a_device_is_told_of_all_that_it_will_run() -> Result<()> {
+    let fake = Arc::new(Fake::default());
+    let engine = Engine::with_devices(Some(fake.clone()), "made up");
+    let x = given(&[8, 6], &engine);
+    // A view that needs a copy, a result without elements, and an operation that goes to the other device.
+    let soft = x.t()?.softmax(1)?.add(&x.t()?)?;
+    let order = soft.argsort(1, false)?;
+    crate::eval([&soft.matmul(&x)?, &order, &soft.narrow(0, 0, 0)?.exp()?])?;
+    let ran = fake.ran.lock().expect("no panic");
+    assert_eq!(*ran, *fake.told.lock().expect("no panic"));
+    let names: Vec<&str> = ran.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(names, ["copy", "softmax", "add", "matmul"]);
     Ok(())
 }
 
