@@ -10,26 +10,35 @@ const ALONE: usize = 1 << 16;
 /// Multiply-adds of a dispatch, which bounds the steps in it: well below a tenth of a second even on
 /// a software GPU.
 const DISPATCH: usize = 1 << 27;
-/// Invocations in a workgroup.
+/// Invocations in a workgroup of four sequences.
 const THREADS: usize = 64;
 
-/// A kernel that goes through `count` steps: how many units an invocation of it computes, and what its
-/// params end with.
+/// A kernel that goes through `count` steps.
 struct Walk {
     shader: Shader,
     bindings: Vec<Binding>,
     count: usize,
+    /// Whether the first step has a dispatch of its own.
+    starts: bool,
+    /// Invocations of a workgroup that are next to each other along the units, and units of each.
+    lanes: usize,
     units: usize,
+    /// What its declarations are where the size is no multiple of 4.
+    narrow: Vec<(&'static str, &'static str)>,
     offsets: [usize; 3],
 }
 
 impl Walk {
     fn plan(self, pass: &Pass, caps: &Caps) -> Plan {
-        let size = pass.size;
-        let alone = size * pass.width() <= ALONE;
-        let run = if alone { size } else { THREADS * self.units };
-        let (runs, vectors) = (size.div_ceil(run), if pass.batch > 4 { 2 } else { 1 });
-        let steps = if alone { (DISPATCH / (pass.batch * size * pass.width())).max(1) } else { 1 };
+        let width = if pass.size.is_multiple_of(4) { 4 } else { 1 };
+        let size = pass.size / width;
+        let alone = pass.size * pass.width() <= ALONE;
+        let run = if alone { size } else { self.lanes * self.units };
+        // Sequences by fours that an invocation multiplies: two read the weight half as often, one fills
+        // twice as many invocations.
+        let vectors = if caps.software && pass.batch > 4 { 2 } else { 1 };
+        let runs = size.div_ceil(run);
+        let steps = if alone { (DISPATCH / (pass.batch * pass.size * pass.width())).max(1) } else { 1 };
         let cell = match pass.cell {
             Cell::Rnn => 0,
             Cell::RnnRelu => 1,
@@ -40,23 +49,32 @@ impl Walk {
         let mut constants = vec![
             ("CELL", word(cell)),
             ("GATES", word(pass.cell.gates())),
-            ("THREADS", word(THREADS)),
+            ("THREADS", word(THREADS / vectors)),
+            ("LANES", word(self.lanes)),
             ("VECTORS", word(vectors)),
             ("REVERSE", pass.reverse.to_string().into()),
         ];
-        constants.extend((self.units > 1).then(|| ("UNITS", word(self.units))));
-        let kernel = |begin: usize| {
-            let end = self.count.min(begin + steps);
-            let sizes = [pass.batch, pass.steps, size, run, runs, begin, end, pass.saved()];
+        if width == 1 {
+            constants.extend(self.narrow.iter().map(|&(name, value)| (name, value.into())));
+        }
+        let kernel = |begin: usize, end: usize| {
+            let mut constants = constants.clone();
+            constants.extend((self.starts && begin == 0).then(|| ("FIRST", "true".into())));
+            let sizes = [pass.batch, pass.steps, size, run, runs, begin, end, pass.saved() / width];
+            let offsets = self.offsets.map(|elements| elements / width);
             Kernel {
                 shader: self.shader.clone(),
-                constants: constants.clone(),
+                constants,
                 bindings: self.bindings.clone(),
-                params: sizes.into_iter().chain(self.offsets).map(|word| word as u32).collect(),
+                params: sizes.into_iter().chain(offsets).map(|word| word as u32).collect(),
                 groups: Kernel::fold(pass.batch.div_ceil(4 * vectors) * runs, caps),
             }
         };
-        Plan { kernels: (0..self.count).step_by(steps).map(kernel).collect(), scratch: Vec::new() }
+        let first = usize::from(self.starts);
+        let begins = (first..self.count).step_by(steps);
+        let others = begins.map(|begin| kernel(begin, self.count.min(begin + steps)));
+        let kernels = self.starts.then(|| kernel(0, 1)).into_iter().chain(others).collect();
+        Plan { kernels, scratch: Vec::new() }
     }
 }
 
@@ -68,7 +86,10 @@ pub(super) fn forward(pass: &Pass, caps: &Caps) -> Plan {
         shader: Shader::file("recurrent", include_str!("../../../shaders/recurrent.wgsl")),
         bindings: inputs.into_iter().chain([Binding::Output]).collect(),
         count: pass.steps,
+        starts: true,
+        lanes: 16,
         units: 1,
+        narrow: vec![("WIDTH", "1u"), ("Element", "f32"), ("Weights", "vec4<f32>"), ("Bits", "u32")],
         offsets: [pass.outputs(), pass.outputs() + pass.cells(), 0],
     };
     walk.plan(pass, caps)
@@ -82,7 +103,11 @@ pub(super) fn backward(pass: &Pass, caps: &Caps) -> Plan {
         bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Input(2), Binding::Output],
         // One more after the steps: the gradient of the initial state.
         count: pass.steps + 1,
+        starts: false,
+        // Fewer columns than the other way, and longer.
+        lanes: 4,
         units: 4,
+        narrow: vec![("WIDTH", "1u"), ("Element", "f32"), ("Weights", "vec4<f32>")],
         offsets: [pass.outputs(), pass.outputs() + pass.cells(), products],
     };
     walk.plan(pass, caps)

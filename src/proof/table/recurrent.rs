@@ -203,13 +203,16 @@ pub fn networks(cases: &mut Vec<Case>) {
         cases.push(Net { options, ..Net::new(cell, 2, 3, 2, 4) }.case("both_directions"));
         let options = RecurrentOptions { layers: 3, bidirectional: true, batch_first: true, ..plain };
         cases.push(Net { options, ..Net::new(cell, 2, 3, 2, 3) }.case("three_layers_both_directions"));
-        // More units than a workgroup has invocations; more sequences than one takes. No unit is so near
-        // to the kink of relu that differences would step over it.
+        // More units than a workgroup computes at once, one by one and by fours; more sequences than one takes.
+        // No unit is so near to the kink of relu that differences would step over it.
         cases.push(Net::new(cell, 9, 2, 3, 67).case("wide"));
-        // A dispatch for each step, and a state that workgroup memory holds in parts.
+        cases.push(Net::new(cell, 9, 3, 2, 68).case("wide_by_fours"));
+        // A dispatch for each step, and several workgroups for its units.
         let large = Net::new(cell, 2, 2, 2, 300).case("large");
         cases.push(large.value_only());
-        cases.push(Net::new(cell, 1, 2, 1, if cell == Cell::Lstm { 132 } else { 260 }).case("step_by_step"));
+        let size = if cell == Cell::Lstm { 132 } else { 260 };
+        cases.push(Net::new(cell, 1, 2, 1, size).case("step_by_step"));
+        cases.push(Net::new(cell, 5, 3, 1, size + 1).case("step_by_step_odd").value_only());
     }
     let net = Net::new(Cell::Lstm, 3, 4, 5, 6);
     let mut inputs = net.given_inputs();
