@@ -84,3 +84,37 @@ fn doctor_refuses_what_it_does_not_know() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no such adapter"));
 }
+
+#[test]
+fn bench_takes_other_sizes_and_half_precision() {
+    let rows = |arguments: &[&str]| -> Vec<Value> {
+        let output = kiln(&[&["bench", "--device", "cpu", "--json"], arguments].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|row| serde_json::from_str(row).unwrap())
+            .collect()
+    };
+    let value = |rows: &[Value], metric: &str| {
+        let row = rows
+            .iter()
+            .find(|row| row["metric"] == metric)
+            .unwrap_or_else(|| panic!("no {metric}: {rows:?}"));
+        row["value"].as_f64().unwrap()
+    };
+    let product = rows(&["w1", "--size", "16", "--dtype", "f16"]);
+    let (milliseconds, rate) = (value(&product, "n16_f16_time"), value(&product, "n16_f16_rate"));
+    let expected = 2.0 * 16f64.powi(3) / milliseconds / 1e6;
+    assert!((rate - expected).abs() < 1e-6 * expected, "{rate} {expected}");
+    let training = rows(&["w4", "--batch-size", "3", "--autocast"]);
+    let (milliseconds, rate) = (value(&training, "autocast_time"), value(&training, "autocast_rate"));
+    assert!((rate - 3e3 / milliseconds).abs() < 1e-6 * rate, "{rate} {milliseconds}");
+
+    for (arguments, named) in [(["bench", "w2", "--autocast"], "w2"), (["bench", "w4", "--dtype=f16"], "w4")]
+    {
+        let output = kiln(&arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(named) && error.contains(arguments[2].split('=').next().unwrap()), "{error}");
+    }
+}

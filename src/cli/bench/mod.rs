@@ -4,11 +4,11 @@ mod protocol;
 mod workloads;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kiln::Engine;
 use protocol::{Report, Row, print_json};
 use std::process::Command;
-use workloads::{Sizes, WORKLOADS};
+use workloads::{Variant, WORKLOADS};
 
 /// What to measure, and where.
 #[derive(Args)]
@@ -24,9 +24,22 @@ pub struct Bench {
     /// The size of w1's matrices [default: 256, 512, 1024 and 2048]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=32768))]
     size: Option<u32>,
+    /// The elements of w1's matrices
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Element,
+    /// w4, w5 and w6 in mixed precision, the training steps with a gradient scaler
+    #[arg(long)]
+    autocast: bool,
     /// A line of JSON for each result, instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// Elements of matrices.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Element {
+    F32,
+    F16,
 }
 
 impl Bench {
@@ -40,8 +53,13 @@ impl Bench {
                 let engine = self.device.as_deref().map_or_else(Engine::from_env, Engine::new)?;
                 let mut report = Report::new(engine.name(), name, self.json);
                 let size = |value: Option<u32>| value.map(|value| value as usize);
-                let sizes = Sizes { batch: size(self.batch_size), n: size(self.size) };
-                workloads::run(name, &engine, sizes, &mut report)?;
+                let variant = Variant {
+                    batch: size(self.batch_size),
+                    n: size(self.size),
+                    half: self.dtype == Element::F16,
+                    autocast: self.autocast,
+                };
+                workloads::run(name, &engine, variant, &mut report)?;
                 rows = report.rows;
             }
             _ => {
@@ -82,6 +100,8 @@ impl Bench {
         for (option, value) in [("--batch-size", self.batch_size), ("--size", self.size)] {
             command.args(value.map(|value| format!("{option}={value}")));
         }
+        command.args((self.dtype == Element::F16).then_some("--dtype=f16"));
+        command.args(self.autocast.then_some("--autocast"));
         command.args(self.device.as_ref().map(|device| format!("--device={device}")));
         let output = command.stderr(std::process::Stdio::inherit()).output();
         let output = output.with_context(|| format!("cannot run {name}"))?;

@@ -7,8 +7,8 @@ use kiln::nn::loss::cross_entropy;
 use kiln::nn::recurrent::RecurrentOptions;
 use kiln::nn::{LSTM, Module, Params, TransformerEncoderLayer, TransformerOptions};
 use kiln::ops::Conv2dOptions;
-use kiln::optim::{Adam, AdamOptions, Optimizer, Sgd, SgdOptions};
-use kiln::{Engine, Gradients, Tensor, eval, no_grad};
+use kiln::optim::{Adam, AdamOptions, GradScaler, Optimizer, Sgd, SgdOptions};
+use kiln::{DType, Engine, Gradients, Tensor, autocast, eval, no_grad};
 use std::time::Duration;
 
 /// Names and what is done, in the order they run.
@@ -29,29 +29,48 @@ const CONVOLUTION: f64 = 2.0 * 32.0 * 64.0 * 64.0 * 9.0 * 32.0 * 32.0 / 1e9;
 const CHAIN: usize = 4 * 1024 * 1024;
 
 /// What the command line may change of a workload.
-#[derive(Clone, Copy, Default)]
-pub struct Sizes {
+#[derive(Clone, Copy)]
+pub struct Variant {
     /// Samples of w4 and w5.
     pub batch: Option<usize>,
     /// The only size of w1.
     pub n: Option<usize>,
+    /// Whether w1's matrices are of `f16`.
+    pub half: bool,
+    /// Whether w4, w5 and w6 run in mixed precision.
+    pub autocast: bool,
+}
+
+impl Variant {
+    /// What the names of its measurements begin with.
+    fn prefix(self) -> &'static str {
+        if self.autocast { "autocast_" } else { "" }
+    }
+
+    fn forward(self, pass: impl FnOnce() -> kiln::Result<Tensor>) -> kiln::Result<Tensor> {
+        if self.autocast { autocast(pass) } else { pass() }
+    }
 }
 
 struct Bench<'a> {
     engine: &'a Engine,
     random: Stream,
+    variant: Variant,
     report: &'a mut Report,
 }
 
 /// Runs one workload and reports it.
-pub fn run(workload: &str, engine: &Engine, sizes: Sizes, report: &mut Report) -> Result<()> {
-    let mut bench = Bench { engine, random: Stream::new(42), report };
+pub fn run(workload: &str, engine: &Engine, variant: Variant, report: &mut Report) -> Result<()> {
+    ensure!(!variant.half || workload == "w1", "{workload} has no --dtype f16, only w1 does");
+    let mixed = ["w4", "w5", "w6"].contains(&workload);
+    ensure!(!variant.autocast || mixed, "{workload} has no --autocast; w4, w5 and w6 do");
+    let mut bench = Bench { engine, random: Stream::new(42), variant, report };
     match workload {
-        "w1" => bench.matmul(sizes.n),
+        "w1" => bench.matmul(),
         "w2" => bench.convolution(),
         "w3" => bench.chain(),
-        "w4" => bench.small_cnn(sizes.batch.unwrap_or(64)),
-        "w5" => bench.resnet(sizes.batch.unwrap_or(32)),
+        "w4" => bench.small_cnn(variant.batch.unwrap_or(64)),
+        "w5" => bench.resnet(variant.batch.unwrap_or(32)),
         "w6" => bench.inference(),
         "w7lstm" => bench.lstm(),
         "w7attn" => bench.encoder(),
@@ -84,14 +103,16 @@ impl Bench<'_> {
         })
     }
 
-    fn matmul(&mut self, only: Option<usize>) -> Result<()> {
-        let sizes = only.map_or(vec![256, 512, 1024, 2048], |n| vec![n]);
+    fn matmul(&mut self) -> Result<()> {
+        let sizes = self.variant.n.map_or(vec![256, 512, 1024, 2048], |n| vec![n]);
+        let (dtype, suffix) = if self.variant.half { (DType::F16, "f16_") } else { (DType::F32, "") };
         for n in sizes {
-            let (a, b) = (self.uniform([n, n])?, self.uniform([n, n])?);
+            let (a, b) = (self.uniform([n, n])?.cast(dtype)?, self.uniform([n, n])?.cast(dtype)?);
+            eval([&a, &b])?;
             let timing = self.time(false, || Ok(vec![a.matmul(&b)?]))?;
-            self.report.timing(&format!("n{n}_"), &timing);
+            self.report.timing(&format!("n{n}_{suffix}"), &timing);
             let rate = 2.0 * (n as f64).powi(3) / timing.median / 1e9;
-            self.report.add(format!("n{n}_rate"), rate, "GFLOP/s");
+            self.report.add(format!("n{n}_{suffix}rate"), rate, "GFLOP/s");
         }
         Ok(())
     }
@@ -127,7 +148,7 @@ impl Bench<'_> {
         let model = Cnn::new(&params, 10)?;
         let optimizer = Adam::new(&params, AdamOptions::default())?;
         let x = self.uniform([batch, 1, 28, 28])?;
-        self.train(&model, optimizer, &x)
+        self.train(&params, &model, optimizer, &x)
     }
 
     fn resnet(&mut self, batch: usize) -> Result<()> {
@@ -137,17 +158,32 @@ impl Bench<'_> {
         let optimizer = Sgd::new(&params, options)?;
         let x = self.uniform([batch, 3, 32, 32])?;
         self.report.add("batch", batch as f64, "count");
-        self.train(&model, optimizer, &x)
+        self.train(&params, &model, optimizer, &x)
     }
 
     /// Steps on one batch, whose loss must fall, or nothing was learned.
-    fn train(&mut self, model: &dyn Module, mut optimizer: impl Optimizer, x: &Tensor) -> Result<()> {
+    fn train(
+        &mut self,
+        params: &Params,
+        model: &dyn Module,
+        mut optimizer: impl Optimizer,
+        x: &Tensor,
+    ) -> Result<()> {
         let batch = x.dims()[0];
         let labels = Tensor::from_vec(self.random.labels(batch, 10), batch, self.engine)?;
         let (mut first, mut last, mut steps) = (f64::NAN, None, 0);
+        let variant = self.variant;
+        let mut scaler = GradScaler::default();
         let timing = time(false, |wait| {
-            let loss = cross_entropy(&model.forward(x)?, &labels)?;
-            optimizer.step(loss.backward()?)?;
+            let loss = variant.forward(|| cross_entropy(&model.forward(x)?, &labels))?;
+            if variant.autocast {
+                let mut gradients = scaler.scale(&loss)?.backward()?;
+                if scaler.unscale(&mut gradients, params)? {
+                    optimizer.step(gradients)?;
+                }
+            } else {
+                optimizer.step(loss.backward()?)?;
+            }
             if steps == 0 {
                 first = loss.item()?;
             }
@@ -159,8 +195,9 @@ impl Bench<'_> {
             Ok(())
         })?;
         let last = last.map_or(Ok(f64::NAN), |loss| loss.item())?;
-        self.report.timing("", &timing);
-        self.report.add("rate", batch as f64 / timing.median, "samples/s");
+        let prefix = variant.prefix();
+        self.report.timing(prefix, &timing);
+        self.report.add(format!("{prefix}rate"), batch as f64 / timing.median, "samples/s");
         self.report.add("loss_first", first, "nats");
         self.report.add("loss_last", last, "nats");
         self.report.add("steps", f64::from(steps), "count");
@@ -173,18 +210,20 @@ impl Bench<'_> {
         let params = Params::new(self.engine, 42);
         let model = ResNet::new(&params, ResNetOptions::RESNET18.cifar(), 10)?;
         params.eval();
+        let (variant, prefix) = (self.variant, self.variant.prefix());
         for batch in [1, 32] {
             let x = self.uniform([batch, 3, 32, 32])?;
             let mut sum = 0.0;
             let timing = time(batch == 1, |_| {
                 // The answer is read back: what a caller of inference waits for.
-                let logits = no_grad(|| model.forward(&x))?.to_vec::<f32>()?;
+                let logits = no_grad(|| variant.forward(|| model.forward(&x)))?;
+                let logits = logits.cast(DType::F32)?.to_vec::<f32>()?;
                 sum = logits.iter().sum();
                 Ok(())
             })?;
-            self.report.timing(&format!("b{batch}_"), &timing);
-            self.report.add(format!("b{batch}_rate"), batch as f64 / timing.median, "images/s");
-            self.report.add(format!("b{batch}_logit_sum"), f64::from(sum), "none");
+            self.report.timing(&format!("b{batch}_{prefix}"), &timing);
+            self.report.add(format!("b{batch}_{prefix}rate"), batch as f64 / timing.median, "images/s");
+            self.report.add(format!("b{batch}_{prefix}logit_sum"), f64::from(sum), "none");
         }
         self.report.memory();
         Ok(())
