@@ -32,6 +32,16 @@ const KERNEL_X: u32 = 3u;
 const STRIDE_Y: u32 = 1u;
 const STRIDE_X: u32 = 1u;
 const KERNEL: u32 = KERNEL_Y * KERNEL_X;
+// In role 0 the pixels that are this far apart meet the same taps: a phase of them is a batch entry.
+const PHASES_Y: u32 = 1u;
+const PHASES_X: u32 = 1u;
+const PHASES: u32 = PHASES_Y * PHASES_X;
+// Taps that a phase meets at most.
+const TAPS_Y: u32 = (KERNEL_Y + PHASES_Y - 1u) / PHASES_Y;
+const TAPS_X: u32 = (KERNEL_X + PHASES_X - 1u) / PHASES_X;
+// Farther than any pixel is, and no place.
+const OUTSIDE: u32 = 0x40000000u;
+const NOWHERE: u32 = 0xffffffffu;
 
 struct Params {
     // As in gemm.wgsl.
@@ -77,9 +87,22 @@ fn second_at(place: u32) -> f32 {
 }
 
 var<private> channel_group: u32;
+// The first pixel of a phase, and the first tap that it meets.
+var<private> phase: vec2<u32>;
+var<private> first_tap: vec2<u32>;
 
-fn start(batch: u32) {
-    channel_group = batch;
+fn start(batch: u32) -> bool {
+    channel_group = batch / PHASES;
+    phase = vec2(batch % PHASES / PHASES_X, batch % PHASES_X);
+    first_tap = (phase + vec2(params.padding_y, params.padding_x)) % vec2(PHASES_Y, PHASES_X);
+    return first_tap.x < KERNEL_Y && first_tap.y < KERNEL_X;
+}
+
+// Image, y and x of pixel n of a phase.
+fn pixel_of(n: u32) -> vec3<u32> {
+    let rows = (params.image_y + PHASES_Y - 1u) / PHASES_Y;
+    let columns = (params.image_x + PHASES_X - 1u) / PHASES_X;
+    return split_index(n, rows, columns) * vec3(1u, PHASES_Y, PHASES_X) + vec3(0u, phase);
 }
 
 // `index` as (plane, y, x) of planes of these sizes.
@@ -115,7 +138,7 @@ fn row(m: u32) -> vec4<u32> {
 fn column(n: u32) -> vec4<u32> {
     switch OF {
         case 0u: {
-            let pixel = split_index(n, params.image_y, params.image_x);
+            let pixel = pixel_of(n);
             return vec4(output_plane(pixel.x, 0u), pixel.y + params.padding_y, pixel.z + params.padding_x, 0u);
         }
         case 1u: {
@@ -139,14 +162,16 @@ fn depth(k: u32) -> vec4<u32> {
             position.y * STRIDE_Y, position.z * STRIDE_X,
             (image * params.filters * params.output_y + position.y) * params.output_x + position.z);
     }
-    let tap = split_index(k, KERNEL_Y, KERNEL_X);
-    let y = tap.y * params.dilation_y;
-    let x = tap.z * params.dilation_x;
+    let dilation = vec2(params.dilation_y, params.dilation_x);
     if OF == 0u {
-        let row = (channel_group * params.filters + tap.x) * KERNEL + k % KERNEL;
-        return vec4(tap.x * params.output_y * params.output_x, y, x, row * params.channels);
+        let number = split_index(k, TAPS_Y, TAPS_X);
+        let tap = first_tap + number.yz * vec2(PHASES_Y, PHASES_X);
+        let at = select(tap * dilation, vec2(OUTSIDE), tap >= vec2(KERNEL_Y, KERNEL_X));
+        let row = (channel_group * params.filters + number.x) * KERNEL + min(tap.x * KERNEL_X + tap.y, KERNEL - 1u);
+        return vec4(number.x * params.output_y * params.output_x, at, row * params.channels);
     }
-    return vec4(tap.x * params.image_y * params.image_x, y, x, k);
+    let tap = split_index(k, KERNEL_Y, KERNEL_X);
+    return vec4(tap.x * params.image_y * params.image_x, tap.yz * dilation, k);
 }
 
 fn a_at(place: u32) -> f32 {
@@ -232,14 +257,19 @@ fn run_of(start: u32, x: u32, width: u32) -> vec4<f32> {
 fn fetch_b(depth_: vec4<u32>, k: u32, column_: vec4<u32>, n: u32) -> vec4<f32> {
     if B_VECTORS {
         let plane = column_.x + depth_.x;
-        let at = select(column_.yz + depth_.yz, column_.yz - depth_.yz, OF == 0u);
+        var at = column_.yz + depth_.yz;
+        if OF == 0u {
+            // The phase makes the differences multiples of the steps.
+            let steps = vec2(i32(STRIDE_Y), i32(STRIDE_X));
+            at = bitcast<vec2<u32>>(bitcast<vec2<i32>>(column_.yz - depth_.yz) / steps);
+        }
         let size = select(vec2(params.image_y, params.image_x), vec2(params.output_y, params.output_x), OF == 0u);
         let inside = at.x < size.x;
         let values = run_of(plane + select(0u, at.x * size.y, inside), at.y, size.y);
         return select(vec4(0.0), values, inside);
     }
     if B_ROWS {
-        let step = vec4(0u, 0u, select(STRIDE_X, 1u, OF == 0u), 0u);
+        let step = vec4(0u, 0u, select(STRIDE_X, PHASES_X, OF == 0u), 0u);
         return vec4(b_at(column_, depth_), b_at(column_ + step, depth_), b_at(column_ + 2u * step, depth_),
             b_at(column_ + 3u * step, depth_));
     }
@@ -256,8 +286,9 @@ fn fetch_b(depth_: vec4<u32>, k: u32, column_: vec4<u32>, n: u32) -> vec4<f32> {
 fn landing(n: u32) -> u32 {
     switch OF {
         case 0u: {
-            let pixel = split_index(n, params.image_y, params.image_x);
-            return image_plane(pixel.x, 0u) + pixel.y * params.image_x + pixel.z;
+            let pixel = pixel_of(n);
+            let place = image_plane(pixel.x, 0u) + pixel.y * params.image_x + pixel.z;
+            return select(NOWHERE, place, pixel.y < params.image_y && pixel.z < params.image_x);
         }
         case 1u: {
             return n;
@@ -281,8 +312,9 @@ fn store(m: u32, n: u32, landing_: u32, split: u32, values: vec4<f32>) {
         return;
     }
     for (var i = 0u; i < 4u; i++) { // unroll
-        if n + i < params.size.y {
-            result[place + landing(n + i)] = values[i];
+        let at = landing(n + i);
+        if n + i < params.size.y && at != NOWHERE {
+            result[place + at] = values[i];
         }
     }
 }

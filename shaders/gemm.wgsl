@@ -2,7 +2,8 @@
 //
 // A shader that imports this one replaces the part between the two marks: it says where the
 // elements are. What stands there now, one product of row-major matrices, makes this file valid as it
-// is. `start` is called before anything else for a batch entry. What depends on a row, a column or a
+// is. `start` is called before anything else for a batch entry, and says whether it has anything but
+// zeros to sum. What depends on a row, a column or a
 // place along k alone is computed once, by `row`, `column` and `depth`, and handed to `fetch_a` and
 // `fetch_b`, which read four neighbours: along k, or along m and n. All places are inside the
 // matrices but for the last three of the four; what is read there does not matter.
@@ -44,7 +45,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
-fn start(batch: u32) {}
+fn start(batch: u32) -> bool {
+    return true;
+}
 
 fn row(m: u32) -> vec4<u32> {
     return vec4(m * params.size.z);
@@ -302,8 +305,7 @@ fn main(
     let first_m = tile % tiles.x * VECTORS_M * 4u;
     let first_n = tile / tiles.x * VECTORS_N * 4u;
     let k_begin = split * tiles.w;
-    let k_end = min(k_begin + tiles.w, params.size.z);
-    start(batch);
+    let k_end = select(k_begin, min(k_begin + tiles.w, params.size.z), start(batch));
     // if: WORKGROUP_MEMORY
     shared_tile(first_m, first_n, split, k_begin, k_end, lane);
     // end if

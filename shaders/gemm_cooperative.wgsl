@@ -39,7 +39,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> result: array<vec4<f32>>;
 
-fn start(batch: u32) {}
+fn start(batch: u32) -> bool {
+    return true;
+}
 
 fn row(m: u32) -> vec4<u32> {
     return vec4(m);
@@ -137,8 +139,7 @@ fn main(
     let first_m = tile % tiles.x * TILE_M;
     let first_n = tile / tiles.x * TILE_N;
     let k_begin = split * tiles.w;
-    let k_end = min(k_begin + tiles.w, size.z);
-    start(batch);
+    let k_end = select(k_begin, min(k_begin + tiles.w, size.z), start(batch));
 
     let last = (size.xy - 1u) / 4u * 4u;
     for (var i = 0u; i < A_LOADS; i++) { // unroll
@@ -155,7 +156,9 @@ fn main(
     for (var i = 0u; i < SUMS; i++) { // unroll
         sums[i] = FragmentC();
     }
-    fetch(first_m, first_n, k_begin, k_end, lane);
+    if k_begin < k_end {
+        fetch(first_m, first_n, k_begin, k_end, lane);
+    }
     for (var k = k_begin; k < k_end; k += TILE_K) {
         workgroupBarrier();
         for (var i = 0u; i < A_LOADS; i++) { // unroll

@@ -44,7 +44,7 @@ var<private> a_start: i32;
 var<private> b_start: i32;
 var<private> matrix: u32;
 
-fn start(batch: u32) {
+fn start(batch: u32) -> bool {
     a_start = params.a.offset;
     b_start = params.b.offset;
     matrix = batch;
@@ -57,6 +57,7 @@ fn start(batch: u32) {
         b_start += index * params.b.batch[axis / 4u][axis % 4u];
         rest /= size;
     }
+    return true;
 }
 
 fn row(m: u32) -> vec4<u32> {

@@ -181,7 +181,9 @@ impl Op for Matmul {
         // executor's views cover; the loops go up to sizes.
         let shader = unsafe { shader.unchecked() };
         let Product { m, n, k, a, b } = product;
-        let along_k = [a.1 == 1, b.0 == 1];
+        // The smallest products share a kernel for all strides where compiling one is what takes time.
+        let tiny = caps.software && m * n * k < 1 << 18;
+        let along_k = if tiny { [true, false] } else { [a.1 == 1, b.0 == 1] };
         // Whether the dimension in which an operand's numbers follow each other, and all steps to it, are whole
         // vectors.
         let whole = |operand: usize, along: (usize, isize), other: isize| {
@@ -193,7 +195,7 @@ impl Op for Matmul {
         };
         let of_a = if along_k[0] { whole(0, (k, a.1), a.0) } else { whole(0, (m, a.0), a.1) };
         let of_b = if along_k[1] { whole(1, (k, b.0), b.1) } else { whole(1, (n, b.1), b.0) };
-        let vectors = [of_a, of_b, n % 4 == 0];
+        let vectors = [of_a && !tiny, of_b && !tiny, n % 4 == 0 && !tiny];
         let batch = batches.dims.iter().product();
         let gemm = gpu::Gemm { m, n, k, batch, along_k, vectors };
         Some(gemm.plan(shader, inputs, Vec::new(), params, output.elements(), caps))

@@ -9,14 +9,25 @@ use crate::{Op, Shape, Spec};
 pub(super) fn plan(op: &Conv2d, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
     let s = &op.sizes;
     let kernel = s.kernel[0] * s.kernel[1];
+    // The gradient of the input is one product for each phase of the steps, since each pixel meets every so
+    // many-th tap only. Steps between taps mix the phases.
+    let phases = [0, 1].map(|axis| if s.dilation[axis] == 1 { s.stride[axis] } else { 1 });
+    let pixels = [0, 1].map(|axis| s.image[axis].div_ceil(phases[axis]));
+    let taps = [0, 1].map(|axis| s.kernel[axis].div_ceil(phases[axis]));
     let (m, n, k) = match op.of {
-        Role::Input => (s.channels, s.batch * s.pixels(), s.filters * kernel),
+        Role::Input => (s.channels, s.batch * pixels[0] * pixels[1], s.filters * taps[0] * taps[1]),
         Role::Weight => (s.filters, s.taps(), s.batch * s.positions()),
         Role::Output => (s.filters, s.batch * s.positions(), s.taps()),
     };
     // Widths of what B is seen at and of what it is read from, and whether neighbours are neighbours there.
     let (places, width, a_vectors, dense, stored) = match op.of {
-        Role::Input => (s.image[1], s.output[1], s.channels % 4 == 0, s.stride == [1, 1], s.pixels()),
+        Role::Input => (
+            pixels[1],
+            s.output[1],
+            s.channels % 4 == 0,
+            phases == s.stride,
+            if phases == [1, 1] { s.pixels() } else { 1 },
+        ),
         Role::Weight => (s.output[1], s.image[1], s.positions() % 4 == 0, s.stride[1] == 1, s.taps()),
         Role::Output => (s.output[1], s.image[1], s.taps() % 4 == 0, s.stride[1] == 1, s.positions()),
     };
@@ -25,9 +36,9 @@ pub(super) fn plan(op: &Conv2d, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
     // neighbouring invocations should read neighbouring pixels.
     let along_k = [op.of != Role::Input, op.of == Role::Weight || (caps.software && !rows)];
     let vectors = [a_vectors, rows && width % 4 == 0 && dense, stored % 4 == 0];
-    let elements = s.groups * m * n;
+    let elements = s.shape(op.of).ok()?.elements();
     let word = |value: usize| format!("{value}u").into();
-    let constants = vec![
+    let mut constants = vec![
         ("OF", word(op.of as usize)),
         ("KERNEL_Y", word(s.kernel[0])),
         ("KERNEL_X", word(s.kernel[1])),
@@ -35,6 +46,13 @@ pub(super) fn plan(op: &Conv2d, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
         ("STRIDE_X", word(s.stride[1])),
         ("B_ROWS", rows.to_string().into()),
     ];
+    let batch = match op.of {
+        Role::Input => {
+            constants.extend([("PHASES_Y", word(phases[0])), ("PHASES_X", word(phases[1]))]);
+            s.groups * phases[0] * phases[1]
+        }
+        _ => s.groups,
+    };
     let params = [
         s.groups,
         s.channels,
@@ -53,7 +71,7 @@ pub(super) fn plan(op: &Conv2d, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
     // SAFETY: rows, columns and places along k that the core asks for are inside the matrices; what is outside
     // an image is not read; the loops go up to sizes, and no size is 0.
     let shader = unsafe { shader.unchecked() };
-    let gemm = Gemm { m, n, k, batch: s.groups, along_k, vectors };
+    let gemm = Gemm { m, n, k, batch, along_k, vectors };
     let params = params.map(|size| size as u32).to_vec();
     let mut plan = gemm.plan(shader, inputs, constants, params, elements, caps);
     if op.of == Role::Input && s.channels > 1 && kernel > 1 && elements > 0 {

@@ -8,6 +8,9 @@ use std::borrow::Cow;
 /// runs, and with it the rounding, should depend on little else than shapes.
 const BUSY: usize = 256;
 const BUSY_SOFTWARE: usize = 16;
+/// Multiply-adds up to which, and from which on, a product counts as small and large on such a processor.
+const SMALL: usize = 1 << 24;
+const LARGE: usize = 1 << 28;
 /// The shortest run of a sum that is worth a workgroup of its own.
 const SHORTEST_RUN: usize = 256;
 /// What the shaders' `TILE_K` divides.
@@ -68,8 +71,12 @@ impl Gemm {
         };
         let blocks = [0, 1].map(|side| {
             let size = [self.m, self.n][side].div_ceil(4 * threads[side]).next_power_of_two();
-            // Of small products the kernel takes longer to compile than it saves.
-            size.min(if self.m * self.n * self.k >= 1 << 28 { 4 } else { 2 })
+            // Of small products a large kernel takes longer to compile than it saves.
+            size.min(match self.m * self.n * self.k * self.batch {
+                0..SMALL => 1,
+                SMALL..LARGE => 2,
+                _ => 4,
+            })
         });
         (blocks, threads)
     }
