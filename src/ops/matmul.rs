@@ -189,13 +189,13 @@ impl Op for Matmul {
         let whole = |operand: usize, along: (usize, isize), other: isize| {
             let steps = batches.strides[operand].iter().chain([&other]);
             along.1 == 1
-                && along.0 % 4 == 0
-                && inputs[operand].layout.offset % 4 == 0
+                && along.0.is_multiple_of(4)
+                && inputs[operand].layout.offset.is_multiple_of(4)
                 && steps.into_iter().all(|step| step % 4 == 0)
         };
         let of_a = if along_k[0] { whole(0, (k, a.1), a.0) } else { whole(0, (m, a.0), a.1) };
         let of_b = if along_k[1] { whole(1, (k, b.0), b.1) } else { whole(1, (n, b.1), b.0) };
-        let vectors = [of_a && !tiny, of_b && !tiny, n % 4 == 0 && !tiny];
+        let vectors = [of_a && !tiny, of_b && !tiny, n.is_multiple_of(4) && !tiny];
         let batch = batches.dims.iter().product();
         let gemm = gpu::Gemm { m, n, k, batch, along_k, vectors };
         Some(gemm.plan(shader, inputs, Vec::new(), params, output.elements(), caps))

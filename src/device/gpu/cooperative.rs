@@ -33,7 +33,7 @@ pub(super) fn offered(adapter: &wgpu::Adapter) -> Option<Cooperative> {
     };
     let size = adapter.cooperative_matrix_properties().iter().filter_map(square).max()?;
     // A lane writes whole vectors of what a subgroup holds.
-    let whole = size * size % (4 * info.subgroup_max_size) == 0;
+    let whole = (size * size).is_multiple_of(4 * info.subgroup_max_size);
     (matches!(size, 8 | 16) && whole).then_some(Cooperative { size, subgroup: info.subgroup_max_size })
 }
 

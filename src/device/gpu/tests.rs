@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 /// The same over a scratch buffer, which is never read only.
 fn scratch_affine() -> Shader {
     let source = AFFINE.replace("read> input", "read_write> input");
-    Shader::text("affine_scratch".into(), source.into())
+    Shader::text("affine_scratch".into(), source)
 }
 const BROKEN: &str = "const FACTOR = 1; fn main() { let x: f32 = 1u; }";
 const GREEDY: &str = "

@@ -24,18 +24,22 @@ pub(super) fn plan(op: &Conv2d, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
         Role::Input => (
             pixels[1],
             s.output[1],
-            s.channels % 4 == 0,
+            s.channels.is_multiple_of(4),
             phases == s.stride,
             if phases == [1, 1] { s.pixels() } else { 1 },
         ),
-        Role::Weight => (s.output[1], s.image[1], s.positions() % 4 == 0, s.stride[1] == 1, s.taps()),
-        Role::Output => (s.output[1], s.image[1], s.taps() % 4 == 0, s.stride[1] == 1, s.positions()),
+        Role::Weight => {
+            (s.output[1], s.image[1], s.positions().is_multiple_of(4), s.stride[1] == 1, s.taps())
+        }
+        Role::Output => {
+            (s.output[1], s.image[1], s.taps().is_multiple_of(4), s.stride[1] == 1, s.positions())
+        }
     };
-    let rows = places % 4 == 0;
+    let rows = places.is_multiple_of(4);
     // Where four neighbours may lie in two rows, four taps are less to compute than four pixels; but on a GPU
     // neighbouring invocations should read neighbouring pixels.
     let along_k = [op.of != Role::Input, op.of == Role::Weight || (caps.software && !rows)];
-    let vectors = [a_vectors, rows && width % 4 == 0 && dense, stored % 4 == 0];
+    let vectors = [a_vectors, rows && width.is_multiple_of(4) && dense, stored.is_multiple_of(4)];
     let elements = s.shape(op.of).ok()?.elements();
     let word = |value: usize| format!("{value}u").into();
     let mut constants = vec![
