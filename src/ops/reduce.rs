@@ -5,12 +5,6 @@ use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::vectors::vectorised;
 use crate::{DType, Error, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View, Word};
 use rayon::prelude::*;
-use std::sync::LazyLock;
-
-const TEMPLATE: &str = include_str!("../../shaders/reduce.wgsl");
-/// The kernel for partial results: a scratch buffer is never bound as read only.
-static OVER_SCRATCH: LazyLock<String> =
-    LazyLock::new(|| TEMPLATE.replace("var<storage, read> input", "var<storage, read_write> input"));
 
 /// What a reduction keeps of the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +62,7 @@ impl Reduce {
         let items = outer * inner / outputs;
         let sizes = [items, length, inner, parts, length.div_ceil(parts).next_multiple_of(4)];
         Kernel {
-            shader: if bindings[0] == Binding::Input(0) {
-                Shader::file("reduce", TEMPLATE)
-            } else {
-                Shader::file("reduce_scratch", &OVER_SCRATCH)
-            },
+            shader: Shader::file("reduce", include_str!("../../shaders/reduce.wgsl")),
             constants: vec![
                 ("T", element.into()),
                 ("R", if self.is_position() { "i32" } else { element }.into()),
@@ -179,7 +169,7 @@ impl Op for Reduce {
         let part = length.div_ceil(parts).next_multiple_of(4);
         let parts = length.div_ceil(part);
         let cut = vec![Binding::Input(0), Binding::Scratch(0)];
-        let joined = vec![Binding::Scratch(0), Binding::Output];
+        let joined = vec![Binding::Written(0), Binding::Output];
         Some(Plan {
             kernels: vec![
                 self.kernel(dtype, (outer, length, inner), parts, cut, caps),

@@ -93,3 +93,22 @@ pub(crate) fn unwidened(tensor: &Tensor) -> Tensor {
     }
     tensor.clone()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Engine;
+
+    #[test]
+    fn what_was_widened_comes_back_narrow() {
+        let engine = Engine::cpu();
+        let narrow = Tensor::rand([3], 0, &engine).unwrap().cast(DType::F16).unwrap();
+        let wide = narrow.cast(DType::F32).unwrap();
+        assert_eq!(unwidened(&wide).id(), narrow.id());
+        // An integer that became a float, a narrow tensor and one that was narrowed stay what they are.
+        let counted = narrow.cast(DType::I32).unwrap().cast(DType::F32).unwrap();
+        for tensor in [&counted, &narrow, &wide.mul(2.0).unwrap()] {
+            assert_eq!(unwidened(tensor).id(), tensor.id());
+        }
+    }
+}

@@ -165,10 +165,74 @@ impl Gemm {
         let sum = Kernel {
             shader: Shader::file("gemm_sum", include_str!("../../../shaders/gemm_sum.wgsl")),
             constants: Vec::new(),
-            bindings: vec![Binding::Scratch(0), Binding::Output],
+            bindings: vec![Binding::Written(0), Binding::Output],
             params: vec![elements as u32, splits as u32],
             groups: Kernel::fold(elements.div_ceil(256), caps),
         };
         Plan { kernels: vec![product, sum], scratch: vec![splits * elements * size_of::<f32>()] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Shape;
+
+    fn plan(dtypes: [DType; 2], size: usize, caps: &Caps) -> Plan {
+        let gemm = Gemm { m: size, n: size, k: size, batch: 1, along_k: [true, false], vectors: [false; 3] };
+        let inputs = dtypes.map(|dtype| Spec::new(dtype, Shape::new(&[size, size]).unwrap()));
+        gemm.plan(Shader::file("none", ""), &inputs, Vec::new(), Vec::new(), size * size, caps)
+    }
+
+    fn constant(plan: &Plan, name: &str) -> Option<String> {
+        let constants = &plan.kernels[0].constants;
+        constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| value.to_string())
+    }
+
+    /// Tensor cores multiply halves by halves, and nothing else.
+    #[test]
+    fn halves_go_to_cooperative_matrices() {
+        let cooperative = Some(Cooperative { size: 16, subgroup: 32 });
+        let caps = Caps { cooperative, ..Caps::default() };
+        let core = |dtypes, caps: &Caps| constant(&plan(dtypes, 512, caps), "CORE");
+        assert_eq!(core([DType::F16; 2], &caps).as_deref(), Some("gemm_cooperative"));
+        assert_eq!(core([DType::F16; 2], &Caps::default()), None);
+        for mixed in [[DType::F32; 2], [DType::F16, DType::F32], [DType::F32, DType::F16]] {
+            assert_eq!(core(mixed, &caps), None);
+        }
+    }
+
+    /// Every result is in one tile, whatever the kernel.
+    #[test]
+    fn tiles_cover_the_product() {
+        let cooperative = Some(Cooperative { size: 8, subgroup: 8 });
+        for size in [1, 31, 130, 700, 4000] {
+            for (caps, dtype) in [
+                (Caps::default(), DType::F32),
+                (Caps { software: true, ..Caps::default() }, DType::F32),
+                (Caps { cooperative, ..Caps::default() }, DType::F16),
+            ] {
+                let plan = plan([dtype; 2], size, &caps);
+                let word = |name: &str| {
+                    let value = constant(&plan, name)?;
+                    value.trim_end_matches('u').parse::<usize>().ok()
+                };
+                let tile = match word("FRAGMENT") {
+                    Some(fragment) => [
+                        2 * fragment * word("FRAGMENTS_M").unwrap(),
+                        4 * fragment * word("FRAGMENTS_N").unwrap(),
+                    ],
+                    None => [["M4", "THREADS_M"], ["N4", "THREADS_N"]]
+                        .map(|names| 4 * names.map(|name| word(name).unwrap()).iter().product::<usize>()),
+                };
+                let params = &plan.kernels[0].params;
+                let [tiles_m, tiles_n, splits, run] = [4, 5, 6, 7].map(|word: usize| params[word] as usize);
+                assert!(tiles_m * tile[0] >= size && (tiles_m - 1) * tile[0] < size);
+                assert!(tiles_n * tile[1] >= size && (tiles_n - 1) * tile[1] < size);
+                assert!(splits * run >= size && (splits - 1) * run < size);
+                let groups: usize = plan.kernels[0].groups.iter().map(|&count| count as usize).product();
+                assert!(groups >= tiles_m * tiles_n * splits);
+            }
+        }
     }
 }

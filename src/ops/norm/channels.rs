@@ -6,12 +6,6 @@ use crate::ops::reduce::{INVOCATIONS, sum};
 use crate::vectors::vectorised;
 use crate::{Error, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
-use std::sync::LazyLock;
-
-const TEMPLATE: &str = include_str!("../../../shaders/channels.wgsl");
-/// The kernel for partial results: a scratch buffer is never bound as read only.
-static OVER_SCRATCH: LazyLock<String> =
-    LazyLock::new(|| TEMPLATE.replace("var<storage, read> x", "var<storage, read_write> x"));
 
 /// Elements that the CPU takes at a time; they stay in the first-level cache.
 const CHUNK: usize = 1024;
@@ -108,13 +102,12 @@ impl Channels {
         if parts < 2 {
             return Plan::one(self.kernel(sums, 1, [x, upstream, moments, Binding::Output], caps));
         }
-        let partial = Binding::Scratch(0);
         // A partial result is a vector.
         let joined = Channels { outer: parts, length: 4, ..self };
         Plan {
             kernels: vec![
-                self.kernel(sums, parts, [x, upstream, moments, partial], caps),
-                joined.kernel(sums, 1, [partial, upstream, moments, Binding::Output], caps),
+                self.kernel(sums, parts, [x, upstream, moments, Binding::Scratch(0)], caps),
+                joined.kernel(sums, 1, [Binding::Written(0), upstream, moments, Binding::Output], caps),
             ],
             scratch: vec![parts * self.channels * 16],
         }
@@ -124,15 +117,11 @@ impl Channels {
     fn kernel(self, sums: bool, parts: usize, bindings: [Binding; 4], caps: &Caps) -> Kernel {
         let (width, lanes) = self.reading();
         let (length, count) = (self.length / width, self.count() / width);
-        let [join, partial] = [0, 3].map(|at| bindings[at] == Binding::Scratch(0));
+        let (join, partial) = (bindings[0] == Binding::Written(0), bindings[3] == Binding::Scratch(0));
         let steps = [lanes / length.max(1), lanes % length.max(1)];
         let sizes = [self.channels, length, count, count.div_ceil(parts), parts, steps[0], steps[1]];
         Kernel {
-            shader: if join {
-                Shader::file("channels_scratch", &OVER_SCRATCH)
-            } else {
-                Shader::file("channels", TEMPLATE)
-            },
+            shader: Shader::file("channels", include_str!("../../../shaders/channels.wgsl")),
             constants: vec![
                 ("Word", if width == 4 { "vec4<f32>" } else { "f32" }.into()),
                 ("WIDTH", format!("{width}u").into()),
