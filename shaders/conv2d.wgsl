@@ -93,9 +93,12 @@ var<private> first_tap: vec2<u32>;
 
 fn start(batch: u32) -> bool {
     channel_group = batch / PHASES;
-    phase = vec2(batch % PHASES / PHASES_X, batch % PHASES_X);
-    first_tap = (phase + vec2(params.padding_y, params.padding_x)) % vec2(PHASES_Y, PHASES_X);
-    return first_tap.x < KERNEL_Y && first_tap.y < KERNEL_X;
+    // By values of its own, which are known to be the same for all invocations where the batch is.
+    let pixel = vec2(batch % PHASES / PHASES_X, batch % PHASES_X);
+    let tap = (pixel + vec2(params.padding_y, params.padding_x)) % vec2(PHASES_Y, PHASES_X);
+    phase = pixel;
+    first_tap = tap;
+    return tap.x < KERNEL_Y && tap.y < KERNEL_X;
 }
 
 // Image, y and x of pixel n of a phase.
