@@ -45,7 +45,7 @@ pub fn specialise(kernel: &Kernel) -> Result<String> {
     let text = chosen(name, &text)?;
     let mut lines = text.lines();
     let mut unrolled = String::with_capacity(4 * text.len());
-    unroll(name, &text, &mut lines, &mut unrolled)?;
+    unroll(name, &text, &mut lines, false, &mut unrolled)?;
     let mut text = unrolled;
     if text.contains(NUMBER) {
         text = text.replace(NUMBER, &format!("{FIRST_GROUP} + {NUMBER}"));
@@ -125,8 +125,17 @@ fn chosen(shader: &str, text: &str) -> Result<String> {
     if open.is_empty() { Ok(kept) } else { Err(fault(shader, "`// if:` without `// end if`".into())) }
 }
 
-/// Copies `lines` up to the end of the block that they are in, with the marked loops unrolled.
-fn unroll(shader: &str, text: &str, lines: &mut std::str::Lines, unrolled: &mut String) -> Result<()> {
+/// Most copies of a loop's body.
+const MOST_COPIES: u32 = 256;
+
+/// Copies `lines` with the marked loops unrolled: all of them, or those of a loop's body up to its end.
+fn unroll(
+    shader: &str,
+    text: &str,
+    lines: &mut std::str::Lines,
+    in_loop: bool,
+    unrolled: &mut String,
+) -> Result<()> {
     let mut depth = 0;
     while let Some(line) = lines.next() {
         if let Some(header) = line.trim_start().strip_suffix(" { // unroll") {
@@ -135,18 +144,21 @@ fn unroll(shader: &str, text: &str, lines: &mut std::str::Lines, unrolled: &mut 
                 let bound = rest.strip_prefix(variable)?.strip_prefix(" < ")?.split_once(';')?.0;
                 number_of(text, bound)
             });
-            let (Some((variable, _)), Some(count)) = (counted, count) else {
-                return Err(fault(shader, format!("cannot unroll `{}`", line.trim())));
+            let (Some((variable, _)), Some(count @ ..=MOST_COPIES)) = (counted, count) else {
+                let message =
+                    format!("cannot unroll `{}`: expected a bound of at most {MOST_COPIES}", line.trim());
+                return Err(fault(shader, message));
             };
             let mut body = String::new();
-            unroll(shader, text, lines, &mut body)?;
+            unroll(shader, text, lines, true, &mut body)?;
             for i in 0..count {
                 *unrolled += &format!("{{ const {variable} = {i}u;\n{body}}}\n");
             }
             continue;
         }
-        depth += line.matches('{').count() as isize - line.matches('}').count() as isize;
-        if depth < 0 {
+        let code = line.split("//").next().unwrap_or_default();
+        depth += code.matches('{').count() as isize - code.matches('}').count() as isize;
+        if in_loop && depth < 0 {
             break;
         }
         unrolled.push_str(line);
@@ -155,11 +167,14 @@ fn unroll(shader: &str, text: &str, lines: &mut std::str::Lines, unrolled: &mut 
     Ok(())
 }
 
-/// The value of numbers and constants that are multiplied and divided, from left to right.
+/// The value of numbers and constants that are multiplied and divided, from left to right. A constant may name
+/// those before it.
 fn number_of(text: &str, expression: &str) -> Option<u32> {
     let factor = |word: &str| match word.strip_suffix('u').unwrap_or(word).parse() {
         Ok(number) => Some(number),
-        Err(_) => declared_value(text, word).and_then(|(start, end)| number_of(text, &text[start..end])),
+        Err(_) => {
+            declared_value(text, word).and_then(|(start, end)| number_of(&text[..start], &text[start..end]))
+        }
     };
     let mut words = expression.split_whitespace();
     let mut value: u32 = factor(words.next()?)?;
@@ -253,8 +268,16 @@ mod tests {
         let at = |what: &str| text.find(what).unwrap();
         assert!(at("const i = 0u;") < at("const j = 0u;") && at("const j = 1u;") < at("const i = 1u;"));
         assert_eq!(text.matches('{').count(), text.matches('}').count());
+        // Braces of comments, and one too many, lose nothing of the text.
+        let text = specialise(&kernel("// }\nfn f() {}\n}\nfn g() {}\n", &[])).unwrap();
+        assert_eq!(text, "// }\nfn f() {}\n}\nfn g() {}\n");
         let error = specialise(&kernel("for (var i = 0u; i < K; i++) { // unroll\n}\n", &[])).unwrap_err();
         assert!(error.to_string().contains("i < K"), "{error}");
+        for bound in ["N", "1000000u"] {
+            let source =
+                format!("const N: u32 = N * 2u;\nfor (var i = 0u; i < {bound}; i++) {{ // unroll\n}}\n");
+            assert!(specialise(&kernel(source.leak(), &[])).is_err(), "{bound}");
+        }
     }
 
     #[test]
