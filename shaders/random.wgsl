@@ -4,15 +4,15 @@
 const KIND: u32 = 0u;
 
 struct Params {
-    // Vectors of four words; the last may reach past the end of the tensor.
-    count: u32,
     // The seed, low word first.
     key_low: u32,
     key_high: u32,
-    // The last word of the counter.
-    stream: u32,
     // For truth values.
     probability: f32,
+    // Vectors of four words; the last may reach past the end of the tensor.
+    count: u32,
+    // The last word of the counter.
+    stream: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> result: array<vec4<u32>>;

@@ -4,6 +4,7 @@
 use crate::layout::MAX_RANK;
 use crate::{DType, Error, Layout, Result, Shape, Spec, Tensor};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// A vectorised loop over a block: reads `n` words of each argument, writes `n` words.
 ///
@@ -106,6 +107,12 @@ impl PartialEq for Row {
     }
 }
 
+impl Hash for Row {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::ptr::from_ref(self).hash(state);
+    }
+}
+
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
@@ -176,7 +183,7 @@ pub enum Arg {
 }
 
 /// One row applied to registers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Hash)]
 pub struct Step {
     /// What to compute.
     pub row: &'static Row,

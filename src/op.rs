@@ -4,14 +4,16 @@ use crate::device::{Caps, Plan};
 use crate::expr::Expr;
 use crate::{DType, Error, Layout, Result, Spec, Tensor};
 use half::slice::HalfFloatSliceExt;
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
 /// One operation on tensors: its shape rule, kernels and gradient.
 ///
 /// Users add their own with this trait too: make the op, then `Tensor::apply(op, &[&x])`.
-pub trait Op: fmt::Debug + Send + Sync + 'static {
+pub trait Op: fmt::Debug + Any + Send + Sync {
     /// The name used in errors, profiles and tables.
     fn name(&self) -> &'static str;
 
@@ -61,6 +63,17 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// All that the op's [`gpu`](Op::gpu) plan depends on besides the specs, [`numbers`](Op::numbers) left out;
+    /// mostly `Some(self)`. A device then makes the plan once and keeps it; without, it is made for every run.
+    fn identity(&self) -> Option<&dyn Identity> {
+        None
+    }
+
+    /// Words that change from run to run and are the first params of every kernel of the plan.
+    fn numbers(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// For an elementwise op: its row, by which it is fused with its neighbours, and whose rule its first
     /// inputs and its output have to follow; other inputs are there for the gradient.
     fn expr(&self) -> Option<Expr> {
@@ -76,6 +89,18 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// The gradients of the inputs given the gradient `upstream` of the output, in tensor ops; `None`
     /// where there is none. Entries that nobody reads are never computed.
     fn gradient(&self, inputs: &[Tensor], output: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>>;
+}
+
+/// What can be [`Hash`]ed, behind a reference.
+pub trait Identity {
+    /// Gives `key` every byte that tells two values apart.
+    fn write(&self, key: &mut dyn Hasher);
+}
+
+impl<T: Hash> Identity for T {
+    fn write(&self, mut key: &mut dyn Hasher) {
+        self.hash(&mut key);
+    }
 }
 
 /// A type whose values lie in a buffer word by word (`f32`, `f16`, `i32`, and `u32` for truth

@@ -2,7 +2,7 @@
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
-use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
 
 /// Elements a thread should have at least.
@@ -13,7 +13,7 @@ const GPU_LENGTH: usize = 16 * 1024;
 
 /// The positions of the first `keep` elements of each row of the last dimension, in order, equal
 /// elements in the order of their positions.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct ArgSort {
     descending: bool,
     keep: usize,
@@ -74,6 +74,10 @@ impl Op for ArgSort {
             out.iter_mut().zip(keys).for_each(|(out, key)| *out = key as u32 as i32);
         });
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {

@@ -2,14 +2,14 @@
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
-use crate::{Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
 
 /// Elements a thread should have at least.
 const SHARE: usize = 16 * 1024;
 
 /// The inputs one after the other along this axis.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Concat(usize);
 
 impl Concat {
@@ -55,6 +55,10 @@ impl Op for Concat {
             }
         });
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

@@ -13,7 +13,7 @@ mod winograd;
 
 use crate::device::{Caps, Plan};
 use crate::tensor::{product, unwidened};
-use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 
 /// How a window moves over an image: see [`Tensor::conv2d`]. The pairs are (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Default for Conv2dOptions {
 }
 
 /// One of the three tensors that a convolution ties together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Role {
     /// `[batch, groups * channels, height, width]`
     Input,
@@ -47,7 +47,7 @@ enum Role {
 }
 
 /// All sizes of a convolution; `channels` and `filters` are those of one group.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Sizes {
     batch: usize,
     groups: usize,
@@ -153,7 +153,7 @@ impl Sizes {
 }
 
 /// Computes the tensor in the role `of` from the other two, given in the order of [`Role`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Conv2d {
     of: Role,
     sizes: Sizes,
@@ -214,6 +214,10 @@ impl Op for Conv2d {
             Role::Output => cpu::forward(&self.sizes, first, second, output),
         }
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {

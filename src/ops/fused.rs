@@ -8,9 +8,10 @@ mod wgsl;
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::{Access, Arg, Loop, Loops, Program, Step};
-use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use half::f16;
 use rayon::prelude::*;
+use std::hash::{Hash, Hasher};
 
 /// Words in a block of a register.
 const BLOCK: usize = 1024;
@@ -33,6 +34,14 @@ impl Fused {
     pub fn copy(spec: &Spec) -> Fused {
         let program = Program { inputs: vec![spec.dtype], ..Program::default() };
         Fused { program, shape: *spec.shape(), dtype: spec.dtype }
+    }
+}
+
+impl Hash for Fused {
+    /// By what is compiled: the scalars' values are numbers, and the rest is in the specs.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.program.scalars.iter().for_each(|scalar| scalar.dtype.hash(state));
+        self.program.steps.hash(state);
     }
 }
 
@@ -84,6 +93,14 @@ impl Op for Fused {
                 .for_each(|i| blocks(i * share..elements.min((i + 1) * share)));
         }
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        self.program.scalars.iter().map(|scalar| scalar.bits).collect()
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

@@ -7,7 +7,7 @@ use super::scatter::{sortable, sorted};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::Loops;
 use crate::layout::axis;
-use crate::{DType, Error, Layout, MAX_RANK, Op, Output, Result, Shape, Spec, Tensor, View, Word};
+use crate::{DType, Error, Identity, Layout, MAX_RANK, Op, Output, Result, Shape, Spec, Tensor, View, Word};
 use rayon::prelude::*;
 use std::iter::zip;
 
@@ -16,14 +16,14 @@ const SHARE: usize = 4 * 1024;
 
 /// `out[i][j] = data[index[i][j]][j]` for axis 0, and so on. Inputs: data, index; of one shape but
 /// along the axis.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Gather {
     axis: usize,
 }
 
 /// `out[index[i][j]][j] += source[i][j]` for axis 0, and so on, starting from zero. Inputs: index,
 /// source; of one shape.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Scatter {
     pub axis: usize,
     /// The output's size along the axis.
@@ -102,6 +102,10 @@ impl Op for Gather {
             }
             Ok(())
         })
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
@@ -248,6 +252,10 @@ impl Op for Scatter {
             DType::I32 => self.add::<i32>(inputs, output, i32::wrapping_add),
             _ => self.add::<f32>(inputs, output, |a, b| a + b),
         }
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

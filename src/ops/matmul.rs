@@ -6,11 +6,11 @@ use crate::device::{Caps, Plan, Shader};
 use crate::expr::Loops;
 use crate::gemm::{self, Matrix, Parallelism};
 use crate::tensor::{product, unwidened};
-use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
 
 /// `[.., m, k] x [.., k, n] -> [.., m, n]` for inputs of the same leading dimensions.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Matmul;
 
 /// One product of a batch: sizes, and the strides of a row and a column of each operand.
@@ -163,6 +163,10 @@ impl Op for Matmul {
                 .for_each(|(index, output)| run(index, output, Parallelism::None));
         }
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

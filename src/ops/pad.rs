@@ -3,8 +3,9 @@
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::Scalar;
 use crate::layout::axis;
-use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
+use std::hash::{Hash, Hasher};
 
 /// Elements a thread should have at least.
 const SHARE: usize = 16 * 1024;
@@ -23,6 +24,12 @@ impl Pad {
     /// The stored word of the padding.
     fn word(&self, dtype: DType) -> u32 {
         Scalar::new(f64::from(self.value), dtype).bits
+    }
+}
+
+impl Hash for Pad {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.axis, self.before, self.after, self.gap, self.value.to_bits()).hash(state);
     }
 }
 
@@ -57,6 +64,10 @@ impl Op for Pad {
             }
         });
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

@@ -3,8 +3,9 @@
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::vectors::vectorised;
-use crate::{DType, Engine, Error, IntoShape, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Engine, Error, Identity, IntoShape, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
+use std::hash::{Hash, Hasher};
 use std::iter::zip;
 
 /// Blocks of four words that are made together.
@@ -97,6 +98,13 @@ impl Random {
     }
 }
 
+impl Hash for Random {
+    /// By what is compiled: the seed and the probability are numbers.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.kind.stream().hash(state);
+    }
+}
+
 impl Op for Random {
     fn name(&self) -> &'static str {
         match self.kind {
@@ -127,17 +135,28 @@ impl Op for Random {
         Ok(())
     }
 
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        let p = if let Kind::Bernoulli(p) = self.kind { p } else { 0.0 };
+        let [low, high] = self.key();
+        vec![low, high, p.to_bits()]
+    }
+
     fn gpu(&self, _: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
         if !caps.reads_vectors(output.bytes()) {
             return None;
         }
-        let (vectors, [low, high], stream) = (output.elements().div_ceil(4), self.key(), self.kind.stream());
-        let p = if let Kind::Bernoulli(p) = self.kind { p } else { 0.0 };
+        let (vectors, stream) = (output.elements().div_ceil(4), self.kind.stream());
+        let mut params = self.numbers();
+        params.extend([vectors as u32, stream]);
         Some(Plan::one(Kernel {
             shader: Shader::file("random", include_str!("../../shaders/random.wgsl")),
             constants: vec![("KIND", format!("{stream}u").into())],
             bindings: vec![Binding::Output],
-            params: vec![vectors as u32, low, high, stream, p.to_bits()],
+            params,
             groups: Kernel::fold(vectors.div_ceil(256), caps),
         }))
     }

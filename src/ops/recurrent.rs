@@ -12,10 +12,10 @@ mod steps;
 use crate::device::{Caps, Plan};
 use crate::graph::grad::differentiable;
 use crate::tensor::{no_grad, records_gradients};
-use crate::{DType, Error, Layout, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Layout, Op, Output, Result, Shape, Spec, Tensor, View};
 
 /// What happens in one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cell {
     /// `tanh(W x + b + U h + c)` (Elman 1990).
     Rnn,
@@ -53,7 +53,7 @@ impl Cell {
 ///
 /// The states of an LSTM are the outputs `[N, T, H]` and then the last cells `[N, H]`; of the others
 /// the outputs alone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Pass {
     cell: Cell,
     batch: usize,
@@ -140,7 +140,7 @@ impl Pass {
 }
 
 /// Goes through the sequence: the states, and behind them what is saved, one after the other.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Forward(Pass);
 
 impl Op for Forward {
@@ -164,6 +164,10 @@ impl Op for Forward {
         let inputs: Vec<&[f32]> = inputs.iter().map(View::slice).collect();
         cpu::forward(&self.0, &inputs, output.slice());
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, _: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
@@ -231,7 +235,7 @@ impl Op for States {
 /// weight as given. One after the other: the gradients of the products with the state `[N * T, G]`,
 /// of the initial state `[N, H]`, and of an LSTM's initial cells `[N, H]` or a GRU's projected inputs
 /// `[N * T, G]` (those of the others are the products').
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Backward(Pass);
 
 impl Op for Backward {
@@ -258,6 +262,10 @@ impl Op for Backward {
         let [saved, upstream, weight] = [0, 1, 2].map(|i: usize| inputs[i].slice());
         cpu::backward(&self.0, saved, upstream, weight, output.slice());
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, _: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {

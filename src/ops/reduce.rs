@@ -3,11 +3,11 @@
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::vectors::vectorised;
-use crate::{DType, Error, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View, Word};
+use crate::{DType, Error, Identity, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View, Word};
 use rayon::prelude::*;
 
 /// What a reduction keeps of the elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Sum,
     Product,
@@ -18,7 +18,7 @@ enum Kind {
 }
 
 /// Reduces dimensions `start..end`, which disappear.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Reduce {
     kind: Kind,
     start: usize,
@@ -152,6 +152,10 @@ impl Op for Reduce {
             }
         }
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

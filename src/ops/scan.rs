@@ -7,14 +7,14 @@
 use super::reduce::lanes_of_row;
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
-use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View, Word};
+use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View, Word};
 use rayon::prelude::*;
 
 /// Elements a thread should have at least.
 const SHARE: usize = 16 * 1024;
 
 /// How an element joins the result before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     /// `y[i] = y[i - 1] + x[i]`.
     Sum,
@@ -25,7 +25,7 @@ enum Kind {
 }
 
 /// A scan along an axis, from its end where reversed.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Scan {
     kind: Kind,
     axis: usize,
@@ -101,6 +101,10 @@ impl Op for Scan {
             }
         }
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

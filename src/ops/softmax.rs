@@ -5,14 +5,14 @@ use super::reduce::{greatest, lanes_of_row, sum};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
 use crate::vectors::vectorised;
-use crate::{DType, Error, Op, Output, Result, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
 
 /// Elements a thread should have at least.
 const SHARE: usize = 4 * 1024;
 
 /// Over the last dimension.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Softmax {
     log: bool,
 }
@@ -61,6 +61,10 @@ impl Op for Softmax {
             }
         });
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

@@ -2,14 +2,14 @@
 //! the sum of overlapping windows, which is its gradient.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
-use crate::{DType, Error, Layout, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Layout, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
 
 /// Elements a thread should have at least.
 const SHARE: usize = 4 * 1024;
 
 /// How windows lie along a dimension of `length` elements: `count` of them, each of `size` elements.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Windows {
     axis: usize,
     length: usize,
@@ -44,7 +44,7 @@ struct Unfold(Windows);
 
 /// Dimensions `size` and `count` become one, of `length`: each element is the sum of the window
 /// elements that lie on it.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct OverlapAdd(Windows);
 
 impl Op for Unfold {
@@ -113,6 +113,10 @@ impl Op for OverlapAdd {
             }
         });
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, _: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

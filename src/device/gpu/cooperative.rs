@@ -1,6 +1,6 @@
 //! Cooperative matrices (tensor cores), asked for where an adapter has them and used once they were seen right.
 
-use super::GpuDevice;
+use super::{GpuDevice, Plans};
 use crate::device::{Argument, Cooperative, Device};
 use crate::ops::matmul::Matmul;
 use crate::{DType, Op, Result, Shape, Spec};
@@ -49,6 +49,7 @@ impl GpuDevice {
         self.caps.cooperative = Some(offered);
         if !self.multiplies().unwrap_or(false) {
             self.caps.cooperative = None;
+            self.plans = Plans::default();
         }
     }
 

@@ -4,6 +4,7 @@ mod adapter;
 mod context;
 mod cooperative;
 mod pipeline;
+mod plans;
 mod pool;
 mod readback;
 mod stream;
@@ -17,11 +18,13 @@ use super::{Argument, Binding, Buffer, Caps, Coming, Device, DeviceKind, Downloa
 use crate::op::Op;
 use crate::{Error, Result, Spec};
 use context::{Context, lock};
-use pipeline::{Pipelines, Trust};
+use pipeline::{Pipeline, Pipelines, Trust};
+use plans::{Plans, Ready};
 use pool::{Block, Kind, Pool};
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use stream::{Arena, Bound, Dispatch, Stream};
 
 /// Operations and bytes per nanosecond that a submit's length is estimated with. Both are far
@@ -40,6 +43,7 @@ pub struct GpuDevice {
     context: Arc<Context>,
     pool: Arc<Pool>,
     pipelines: Pipelines,
+    plans: Plans,
     arena: Arena,
     stream: Mutex<Stream>,
     waiter: readback::Waiter,
@@ -90,6 +94,7 @@ impl GpuDevice {
             },
             pool: Arc::new(Pool::new(Arc::clone(&context))),
             pipelines: Pipelines::new(Arc::clone(&context), trust),
+            plans: Plans::default(),
             stream: Mutex::new(Stream::new(Arc::clone(&context), arena.clone())),
             waiter: readback::Waiter::new(Arc::clone(&context)),
             arena,
@@ -192,15 +197,42 @@ impl GpuDevice {
         x <= limit && z <= limit && (y <= limit || (z == 1 && divisible()))
     }
 
+    /// What `op` does on inputs of these specs, as [`as_bound`](Self::as_bound) gives them; none without kernels.
+    fn ready(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> Option<Arc<Ready>> {
+        self.plans.get(op, inputs, output, || {
+            let mut plan = op.gpu(inputs, output, &self.caps)?;
+            plan.kernels.retain(|kernel| !kernel.groups.contains(&0));
+            let limit = self.caps.binding_bytes;
+            let reached = |spec: &Spec| (spec.layout.extent().end * spec.dtype.size()) as u64 <= limit;
+            // An op that takes no strides gets a copy, which may be larger than what it is a view of.
+            let copied = |spec: &Spec| op.strided() || spec.bytes() as u64 <= limit;
+            let divisible = |kernel: &Kernel| specialise(kernel).is_ok_and(|text| divisible(&text));
+            let allowed = inputs.iter().chain([output]).all(|spec| reached(spec) && copied(spec))
+                && plan.scratch.iter().all(|&bytes| bytes as u64 <= limit)
+                && plan.kernels.iter().all(|kernel| self.holds(kernel.groups, || divisible(kernel)));
+            let nanoseconds = self.nanoseconds(op, inputs, output);
+            let pipelines = plan.kernels.iter().map(|_| OnceLock::new()).collect();
+            Some(Ready { plan, allowed, nanoseconds, pipelines })
+        })
+    }
+
+    /// The dispatch of one kernel of a plan; `numbers` are those of its operation.
     fn dispatch<'a>(
         &self,
-        kernel: &'a Kernel,
+        (kernel, known): (&'a Kernel, &OnceLock<Arc<Pipeline>>),
         bound: Vec<Bound<'a>>,
+        numbers: &[u32],
         nanoseconds: u64,
     ) -> Result<Dispatch<'a>> {
         let fault = |message: String| self.context.error(format!("shader {}: {message}", kernel.shader.name));
         let slot = self.check(kernel, &bound).map_err(fault)?;
-        let pipeline = self.pipelines.get(kernel, slot)?;
+        let pipeline = match known.get() {
+            Some(pipeline) => Arc::clone(pipeline),
+            None => {
+                let pipeline = self.pipelines.get(kernel, slot)?;
+                Arc::clone(known.get_or_init(|| pipeline))
+            }
+        };
         if !self.holds(kernel.groups, || pipeline.divisible) {
             let (groups, limit) = (kernel.groups, self.caps.groups);
             return Err(fault(format!("{groups:?} workgroups are above {limit} in one dimension")));
@@ -228,7 +260,11 @@ impl GpuDevice {
             })
         });
         let group = group.map_err(|error| fault(error.to_string()))?;
-        Ok(Dispatch { pipeline, group, bound, params: &kernel.params, groups: kernel.groups, nanoseconds })
+        let params = match kernel.params.get(numbers.len()..) {
+            Some(rest) if !numbers.is_empty() => Cow::Owned([numbers, rest].concat()),
+            _ => Cow::Borrowed(&kernel.params[..]),
+        };
+        Ok(Dispatch { pipeline, group, bound, params, groups: kernel.groups, nanoseconds })
     }
 
     fn copy_out(
@@ -304,23 +340,14 @@ impl Device for GpuDevice {
 
     fn supports(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> bool {
         let inputs = self.all_as_bound(inputs.iter());
-        let limit = self.caps.binding_bytes;
-        let reached = |spec: &Spec| (spec.layout.extent().end * spec.dtype.size()) as u64 <= limit;
-        // An op that takes no strides gets a copy, which may be larger than what it is a view of.
-        let copied = |spec: &Spec| op.strided() || spec.bytes() as u64 <= limit;
-        let divisible = |kernel: &Kernel| specialise(kernel).is_ok_and(|text| divisible(&text));
-        inputs.iter().chain([output]).all(|spec| reached(spec) && copied(spec))
-            && op.gpu(&inputs, output, &self.caps).is_some_and(|plan| {
-                plan.scratch.iter().all(|&bytes| bytes as u64 <= limit)
-                    && plan.kernels.iter().all(|kernel| self.holds(kernel.groups, || divisible(kernel)))
-            })
+        self.ready(op, &inputs, &as_written(output)).is_some_and(|ready| ready.allowed)
     }
 
     fn prepare(&self, coming: &mut dyn Iterator<Item = Coming>) {
-        let plans = coming.filter_map(|Coming { op, inputs, output }| {
-            op.gpu(&self.all_as_bound(inputs.iter()), &as_written(&output), &self.caps)
+        let all = coming.filter_map(|Coming { op, inputs, output }| {
+            self.ready(&*op, &self.all_as_bound(inputs.iter()), &as_written(&output))
         });
-        let kernels = plans.flat_map(|plan| plan.kernels).filter(|kernel| !kernel.groups.contains(&0));
+        let kernels = all.flat_map(|ready| ready.plan.kernels.clone());
         self.pipelines.prepare(kernels.filter_map(|kernel| {
             let params = self.arena.slot(&kernel.params)?;
             Some((kernel, params))
@@ -335,17 +362,18 @@ impl Device for GpuDevice {
             return Err(Error::op(op.name(), message));
         }
         let result = as_written(&output.spec);
-        let Some(plan) = op.gpu(&specs, &result, &self.caps) else {
+        let Some(ready) = self.ready(op, &specs, &result) else {
             return Err(Error::op(op.name(), format!("{} has no kernel for these inputs", self.name())));
         };
+        let plan = &ready.plan;
         let scratch = plan.scratch.iter().map(|&bytes| self.take(None, Kind::Storage, bytes));
         let scratch = scratch.collect::<Result<Vec<_>>>()?;
         let missing = || Error::op(op.name(), "its plan binds an input or scratch buffer that there is not");
-        let nanoseconds = self.nanoseconds(op, &specs, &result);
         let groups = |kernel: &Kernel| kernel.groups.iter().map(|&count| u128::from(count)).product::<u128>();
         let all = plan.kernels.iter().map(groups).sum::<u128>().max(1);
+        let numbers = op.numbers();
         let mut dispatches = Vec::with_capacity(plan.kernels.len());
-        for kernel in plan.kernels.iter().filter(|kernel| !kernel.groups.contains(&0)) {
+        for (kernel, pipeline) in plan.kernels.iter().zip(&ready.pipelines) {
             let bound = kernel.bindings.iter().map(|&binding| match binding {
                 Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, false),
                 Binding::Output => self.bound(output, true),
@@ -355,8 +383,9 @@ impl Device for GpuDevice {
                     Ok(Bound { block, offset: 0, bytes, written: matches!(binding, Binding::Scratch(_)) })
                 }
             });
-            let share = u128::from(nanoseconds) * groups(kernel) / all;
-            dispatches.push(self.dispatch(kernel, bound.collect::<Result<_>>()?, share as u64)?);
+            let bound = bound.collect::<Result<_>>()?;
+            let share = (u128::from(ready.nanoseconds) * groups(kernel) / all) as u64;
+            dispatches.push(self.dispatch((kernel, pipeline), bound, &numbers, share)?);
         }
         let mut stream = lock(&self.stream);
         dispatches.iter().try_for_each(|dispatch| stream.dispatch(dispatch))

@@ -4,6 +4,7 @@ use super::context::Context;
 use super::pipeline::{FIRST_GROUP_BYTES, Pipeline};
 use super::pool::Block;
 use crate::Result;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub(super) struct Dispatch<'a> {
     pub pipeline: Arc<Pipeline>,
     pub group: wgpu::BindGroup,
     pub bound: Vec<Bound<'a>>,
-    pub params: &'a [u32],
+    pub params: Cow<'a, [u32]>,
     pub groups: [u32; 3],
     /// Estimated time it takes.
     pub nanoseconds: u64,
@@ -158,7 +159,7 @@ impl Stream {
     /// Records the dispatch of `groups` workgroups, numbered from `first` on.
     fn piece(&mut self, dispatch: &Dispatch, first: u32, groups: [u32; 3], nanoseconds: u64) -> Result<()> {
         let room = self.arena.aligned(self.params.len())
-            + self.arena.aligned(slot_bytes(dispatch.params))
+            + self.arena.aligned(slot_bytes(&dispatch.params))
             + FIRST_GROUP_BYTES as usize;
         let long = self.dispatches > 0 && self.nanoseconds + nanoseconds > MAX_NANOSECONDS;
         if room > ARENA_BYTES || long {
@@ -166,7 +167,7 @@ impl Stream {
         }
         // The start of every submit's uniforms is 0, as the number of the first workgroup nearly always is.
         self.params.resize(self.params.len().max(FIRST_GROUP_BYTES as usize), 0);
-        let offsets = [self.uniform(dispatch.params), if first == 0 { 0 } else { self.uniform(&[first]) }];
+        let offsets = [self.uniform(&dispatch.params), if first == 0 { 0 } else { self.uniform(&[first]) }];
         let uniforms = if dispatch.pipeline.divisible { 2 } else { 1 };
         for bound in &dispatch.bound {
             bound.block.mark(self.epoch);

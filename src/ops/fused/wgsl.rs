@@ -3,7 +3,7 @@
 
 use super::Fused;
 use crate::expr::{Access, Arg, Loops};
-use crate::{DType, Spec};
+use crate::{DType, Op, Spec};
 use std::fmt::{Error, Result, Write};
 
 /// Elements that an invocation computes, those of a `vec4`.
@@ -107,6 +107,7 @@ pub(super) fn generate(fused: &Fused, inputs: &[Spec]) -> std::result::Result<(S
     writeln!(code, "@group(0) @binding({binding}) var<storage, read_write> result: array<{kind}>;")?;
 
     let mut params = Params(Vec::new());
+    let scalars: Vec<String> = fused.numbers().into_iter().map(|bits| params.push(bits)).collect();
     let vectors = params.push(fused.shape.elements().div_ceil(LANES) as u32);
     let mut store = format!("fn store(i: u32) {{\n  let first = {LANES}u * i;\n");
     let strided = inputs.iter().any(|spec| Access::of(spec) == Access::Strided);
@@ -159,7 +160,7 @@ pub(super) fn generate(fused: &Fused, inputs: &[Spec]) -> std::result::Result<(S
         _ => "y",
     };
     writeln!(store, "  if i < {vectors} {{ result[i] = {result}; }}\n}}")?;
-    compute(fused, &mut code, &mut params)?;
+    compute(fused, &mut code, &scalars)?;
     code += &store;
     params.0.resize(params.0.len().next_multiple_of(4), 0);
     Ok((code, params.0))
@@ -180,14 +181,13 @@ fn advance(code: &mut String, sizes: &[String], whole: bool) -> Result {
     Ok(())
 }
 
-/// The function of one element.
-fn compute(fused: &Fused, code: &mut String, params: &mut Params) -> Result {
+/// The function of one element; `scalars` is where in the uniform they are.
+fn compute(fused: &Fused, code: &mut String, scalars: &[String]) -> Result {
     let program = &fused.program;
     let arguments = program.inputs.iter().enumerate().map(|(i, &dtype)| format!("x{i}: {}", register(dtype)));
     let arguments = arguments.collect::<Vec<_>>().join(", ");
     writeln!(code, "fn compute({arguments}) -> {} {{", register(program.dtype()))?;
-    for (i, scalar) in program.scalars.iter().enumerate() {
-        let word = params.push(scalar.bits);
+    for (i, (scalar, word)) in program.scalars.iter().zip(scalars).enumerate() {
         match scalar.dtype {
             DType::Bool => writeln!(code, "  let s{i} = {word} != 0u;")?,
             dtype => writeln!(code, "  let s{i} = bitcast<{}>({word});", register(dtype))?,

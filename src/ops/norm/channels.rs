@@ -4,7 +4,7 @@
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::ops::reduce::{INVOCATIONS, sum};
 use crate::vectors::vectorised;
-use crate::{Error, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use rayon::prelude::*;
 
 /// Elements that the CPU takes at a time; they stay in the first-level cache.
@@ -13,7 +13,7 @@ const CHUNK: usize = 1024;
 const PART: usize = 64 * CHUNK;
 
 /// A tensor as `[outer, channels, length]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Channels {
     pub outer: usize,
     pub channels: usize,
@@ -139,7 +139,7 @@ impl Channels {
 }
 
 /// The mean and the biased variance of each channel: `[2, channels]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Moments {
     pub channels: Channels,
     /// The shape of a value for each channel that broadcasts to the input's.
@@ -183,6 +183,10 @@ impl Op for Moments {
         Ok(())
     }
 
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
+    }
+
     fn gpu(&self, _: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
         Some(self.channels.gpu(false, caps))
     }
@@ -197,7 +201,7 @@ impl Op for Moments {
 
 /// The sums of `upstream` and of `upstream * (x - mean)` over each channel, `[2, channels]`, of upstream, x and its
 /// moments: what the gradient of a norm needs.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Sums(pub Channels);
 
 impl Op for Sums {
@@ -222,6 +226,10 @@ impl Op for Sums {
         );
         write_pair(output, found.into_iter().map(Option::unwrap_or_default));
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, _: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {

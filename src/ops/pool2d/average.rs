@@ -4,12 +4,12 @@
 use super::{LIMIT, Pool2dOptions, SHARE, check_images, resized};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::vectors::vectorised;
-use crate::{Error, Op, Output, Result, Spec, Tensor, View};
+use crate::{Error, Identity, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
 use std::iter::zip;
 
 /// Where the windows are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 enum Windows {
     Fixed(Pool2dOptions),
     /// As many as asked for, spread over the image.
@@ -18,7 +18,7 @@ enum Windows {
 
 /// Means over the windows of an image of size `input`, or with `spread` the transpose: each window's
 /// share given back to its elements.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct AveragePool {
     windows: Windows,
     input: [usize; 2],
@@ -129,6 +129,10 @@ impl Op for AveragePool {
                 }
             });
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, _: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

@@ -6,13 +6,13 @@
 use super::{Pool2dOptions, SHARE, check_images, resized};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::vectors::vectorised;
-use crate::{DType, Error, Op, Output, Result, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Op, Output, Result, Spec, Tensor, View};
 use rayon::prelude::*;
 use std::iter::zip;
 
 /// What is done with the position of each window's greatest element. The first input is always the
 /// one that decides it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
     /// The greatest element itself.
     Forward,
@@ -22,7 +22,7 @@ enum Part {
     Spread,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct MaxPool {
     part: Part,
     options: Pool2dOptions,
@@ -115,6 +115,10 @@ impl Op for MaxPool {
                 }
             });
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

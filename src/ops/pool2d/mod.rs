@@ -13,7 +13,7 @@ const LIMIT: usize = 1 << 24;
 
 /// The windows of [`max_pool2d`](crate::Tensor::max_pool2d) and
 /// [`avg_pool2d`](crate::Tensor::avg_pool2d); pairs are height and width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pool2dOptions {
     /// Size of a window.
     pub kernel: [usize; 2],

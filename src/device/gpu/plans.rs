@@ -1,0 +1,81 @@
+//! Plans that are kept for the next run of the same operation on inputs of the same specs.
+
+use super::context::lock;
+use super::pipeline::Pipeline;
+use crate::device::Plan;
+use crate::{Op, Spec};
+use std::any::Any;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Plans kept at most, so that sizes that never come again do not pile up.
+const MAX_PLANS: usize = 1 << 14;
+
+/// A plan and all that follows from it.
+pub(super) struct Ready {
+    pub plan: Plan,
+    /// Whether the device's limits allow it.
+    pub allowed: bool,
+    /// An estimate of its time.
+    pub nanoseconds: u64,
+    /// One for each kernel, once it has run.
+    pub pipelines: Vec<OnceLock<Arc<Pipeline>>>,
+}
+
+/// The plans of a device, by operation and specs; none where there are no kernels.
+#[derive(Default)]
+pub(super) struct Plans {
+    known: Mutex<HashMap<Box<[u8]>, Option<Arc<Ready>>>>,
+}
+
+impl Plans {
+    /// The plan of `op` for these specs: a kept one, or what `make` gives.
+    pub fn get(
+        &self,
+        op: &dyn Op,
+        inputs: &[Spec],
+        output: &Spec,
+        make: impl FnOnce() -> Option<Ready>,
+    ) -> Option<Arc<Ready>> {
+        let make = || make().map(Arc::new);
+        let Some(key) = Key::of(op, inputs, output) else { return make() };
+        if let Some(ready) = lock(&self.known).get(&key.0[..]) {
+            return ready.clone();
+        }
+        let ready = make();
+        let mut known = lock(&self.known);
+        if known.len() >= MAX_PLANS {
+            known.clear();
+        }
+        known.insert(key.0.into(), ready.clone());
+        ready
+    }
+}
+
+/// A hasher that keeps every byte it is given: keys are compared, so that no two operations are taken for one.
+struct Key(Vec<u8>);
+
+impl Hasher for Key {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl Key {
+    /// None where the operation has no identity.
+    fn of(op: &dyn Op, inputs: &[Spec], output: &Spec) -> Option<Key> {
+        let mut key = Key(Vec::with_capacity(512));
+        let op_type: &dyn Any = op;
+        op_type.type_id().hash(&mut key);
+        op.identity()?.write(&mut key);
+        for Spec { dtype, layout } in inputs.iter().chain([output]) {
+            (dtype, layout.shape.dims(), layout.strides(), layout.offset).hash(&mut key);
+        }
+        Some(key)
+    }
+}
