@@ -63,6 +63,12 @@ pub trait Op: fmt::Debug + Any + Send + Sync {
         None
     }
 
+    /// As [`gpu`](Op::gpu), of one kernel, with the output written over input `index` (same layout and dtype): the
+    /// two are one binding, [`Binding::Output`](crate::device::Binding::Output).
+    fn gpu_in_place(&self, _index: usize, _inputs: &[Spec], _output: &Spec, _caps: &Caps) -> Option<Plan> {
+        None
+    }
+
     /// All that the op's [`gpu`](Op::gpu) plan depends on besides the specs, [`numbers`](Op::numbers) left out;
     /// mostly `Some(self)`. A device then makes the plan once and keeps it; without, it is made for every run.
     fn identity(&self) -> Option<&dyn Identity> {

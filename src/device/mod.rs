@@ -85,9 +85,9 @@ pub trait Device: fmt::Debug + Send + Sync {
         usize::MAX
     }
 
-    /// Whether an op that allows [`in_place`](Op::in_place) may be given an input's buffer to write
-    /// its output to.
-    fn in_place(&self) -> bool {
+    /// Whether [`run`](Device::run) can be given the buffer of input `index`, of the output's layout and size, to
+    /// write the output to.
+    fn in_place(&self, _op: &dyn Op, _index: usize, _inputs: &[Spec], _output: &Spec) -> bool {
         false
     }
 
@@ -100,7 +100,7 @@ pub trait Device: fmt::Debug + Send + Sync {
 
     /// Runs `op`. Unless the op is [`strided`](Op::strided), every input is contiguous and its
     /// offset is a multiple of [`alignment`](Device::alignment). The output buffer is distinct
-    /// from the inputs' unless the op allowed [`in_place`](Op::in_place).
+    /// from the inputs' unless [`in_place`](Device::in_place) allowed it.
     fn run(&self, op: &dyn Op, inputs: &[Argument], output: &Argument) -> Result<()>;
 
     /// Waits until everything queued has run.
@@ -119,6 +119,8 @@ pub struct Coming {
     pub inputs: Vec<Spec>,
     /// Its output.
     pub output: Spec,
+    /// The input that the output is written over.
+    pub over: Option<usize>,
 }
 
 /// A kernel's argument: a buffer and how the tensor lies in it.

@@ -55,9 +55,9 @@ pub(crate) fn evaluate(
             let mut all = || {
                 let mut placed = tasks.iter().zip(devices.iter().copied()).enumerate();
                 placed.try_for_each(|(at, (task, device))| {
-                    let rest = tasks.iter().zip(&devices).skip(at);
-                    let own = rest.filter(|(_, other)| other.kind() == device.kind());
-                    device.prepare(&mut own.flat_map(|(task, _)| coming(task, &items, device)));
+                    let rest = tasks.iter().zip(&devices).enumerate().skip(at);
+                    let own = rest.filter(|(_, (_, other))| other.kind() == device.kind());
+                    device.prepare(&mut own.flat_map(|(at, (task, _))| run.coming(at, task, device)));
                     run.task(at, task, device)
                 })
             };
@@ -185,10 +185,8 @@ impl<'a> Run<'a> {
                 self.copies.remove(&root);
             }
         }
-        let donor = device
-            .in_place()
-            .then(|| arguments.iter().position(|input| donates(&*task.op, input, &arguments, &spec)));
-        let buffer = match donor.flatten() {
+        let unique = |donor: &usize| arguments.get(*donor).is_some_and(|input| input.buffer.is_unique());
+        let buffer = match self.donor(at, task, device).filter(unique) {
             Some(donor) => arguments[donor].buffer.clone(),
             None => device.allocate(spec.bytes())?,
         };
@@ -206,6 +204,42 @@ impl<'a> Run<'a> {
         arguments.clear();
         self.buffers[task.output] = Some(output.buffer);
         Ok(())
+    }
+
+    /// The input that the task's output can be written over, if nobody else holds its buffer then: read for the last
+    /// time, and laid out like the output. For a GPU that is another kernel, worth it only for what was there before
+    /// the graph and is replaced in it, such as parameters.
+    fn donor(&self, at: usize, task: &Task, device: &dyn Device) -> Option<usize> {
+        let output = &self.items[task.output].node.spec;
+        let specs = || task.inputs.iter().map(|&(_, spec)| spec).collect::<Vec<_>>();
+        (0..task.inputs.len()).find(|&i| {
+            let (root, spec) = &task.inputs[i];
+            self.last_use[*root] == Some(at)
+                && (device.kind() == DeviceKind::Cpu || !self.items[*root].pending)
+                && (spec.layout, spec.dtype.size()) == (output.layout, output.dtype.size())
+                && device.in_place(&*task.op, i, &specs(), output)
+        })
+    }
+
+    /// What a task will run: the copies of its inputs, and its op.
+    fn coming(&self, at: usize, task: &Task, device: &dyn Device) -> Vec<Coming> {
+        let output = self.items[task.output].node.spec;
+        if output.elements() == 0 {
+            return Vec::new();
+        }
+        let mut inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
+        let mut all = Vec::new();
+        for input in &mut inputs {
+            if let Some(copy) = copied(&*task.op, input, device)
+                && let Ok(output) = copy.output(&[])
+            {
+                all.push(Coming { op: Arc::new(copy), inputs: vec![*input], output, over: None });
+                *input = output;
+            }
+        }
+        let over = self.donor(at, task, device);
+        all.push(Coming { op: Arc::clone(&task.op), inputs, output, over });
+        all
     }
 
     /// An input as the device and the op want it: there, and contiguous unless the op takes strides.
@@ -279,26 +313,6 @@ fn copied(op: &dyn Op, spec: &Spec, device: &dyn Device) -> Option<Fused> {
     (!fits).then(|| Fused::copy(spec))
 }
 
-/// What a task will run: the copies of its inputs, and its op.
-fn coming(task: &Task, items: &[Item], device: &dyn Device) -> Vec<Coming> {
-    let output = items[task.output].node.spec;
-    if output.elements() == 0 {
-        return Vec::new();
-    }
-    let mut inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
-    let mut all = Vec::new();
-    for input in &mut inputs {
-        if let Some(copy) = copied(&*task.op, input, device)
-            && let Ok(output) = copy.output(&[])
-        {
-            all.push(Coming { op: Arc::new(copy), inputs: vec![*input], output });
-            *input = output;
-        }
-    }
-    all.push(Coming { op: Arc::clone(&task.op), inputs, output });
-    all
-}
-
 /// An error where an output holds a NaN or an infinity.
 fn check_finite(op: &dyn Op, inputs: &[Spec], output: &Argument, device: &dyn Device) -> Result<()> {
     let spec = &output.spec;
@@ -315,14 +329,4 @@ fn check_finite(op: &dyn Op, inputs: &[Spec], output: &Argument, device: &dyn De
     let inputs: Vec<String> = inputs.iter().map(|spec| spec.shape().to_string()).collect();
     let message = format!("the output {} has {value}; inputs {}", spec.shape(), inputs.join(" and "));
     Err(Error::op(op.name(), message))
-}
-
-/// Whether the output can be written over this input.
-fn donates(op: &dyn Op, input: &Argument, all: &[Argument], output: &Spec) -> bool {
-    let position = all.iter().position(|other| std::ptr::eq(other, input)).unwrap_or(0);
-    // Held by this argument alone: neither another input, nor a kept value, nor a view.
-    op.in_place(position)
-        && input.buffer.is_unique()
-        && input.spec.layout == output.layout
-        && input.spec.dtype.size() == output.dtype.size()
 }

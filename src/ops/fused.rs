@@ -35,6 +35,31 @@ impl Fused {
         let program = Program { inputs: vec![spec.dtype], ..Program::default() };
         Fused { program, shape: *spec.shape(), dtype: spec.dtype }
     }
+
+    /// The GPU's kernel, which writes over input `over`.
+    fn plan(&self, over: Option<usize>, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let bindings = (0..inputs.len()).filter(|&i| over != Some(i)).map(Binding::Input);
+        let bindings: Vec<_> = bindings.chain([Binding::Output]).collect();
+        let vectors = |&i: &usize| Access::of(&inputs[i]) == Access::Linear && inputs[i].dtype == self.dtype;
+        let reached = |spec: &Spec| spec.layout.extent().end * spec.dtype.size();
+        if !over.iter().all(vectors)
+            || bindings.len() > caps.storage_buffers as usize
+            || inputs.iter().chain([output]).any(|spec| !caps.reads_vectors(reached(spec)))
+        {
+            return None;
+        }
+        let (body, params) = wgsl::generate(self, over, inputs).ok()?;
+        let template = include_str!("../../shaders/elementwise.wgsl");
+        let (head, rest) = template.split_once("// begin generated")?;
+        let (_, tail) = rest.split_once("// end generated")?;
+        Some(Plan::one(Kernel {
+            shader: Shader::text(body.clone(), format!("{head}{body}{tail}")),
+            constants: vec![("PARAMS", format!("{}u", params.len() / 4).into())],
+            bindings,
+            params,
+            groups: Kernel::fold(output.elements().div_ceil(wgsl::LANES * GROUP), caps),
+        }))
+    }
 }
 
 impl Hash for Fused {
@@ -104,24 +129,11 @@ impl Op for Fused {
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
-        if inputs.len() + 1 > caps.storage_buffers as usize {
-            return None;
-        }
-        let reached = |spec: &Spec| spec.layout.extent().end * spec.dtype.size();
-        if inputs.iter().chain([output]).any(|spec| !caps.reads_vectors(reached(spec))) {
-            return None;
-        }
-        let (body, params) = wgsl::generate(self, inputs).ok()?;
-        let template = include_str!("../../shaders/elementwise.wgsl");
-        let (head, rest) = template.split_once("// begin generated")?;
-        let (_, tail) = rest.split_once("// end generated")?;
-        Some(Plan::one(Kernel {
-            shader: Shader::text(body.clone(), format!("{head}{body}{tail}")),
-            constants: vec![("PARAMS", format!("{}u", params.len() / 4).into())],
-            bindings: (0..inputs.len()).map(Binding::Input).chain([Binding::Output]).collect(),
-            params,
-            groups: Kernel::fold(output.elements().div_ceil(wgsl::LANES * GROUP), caps),
-        }))
+        self.plan(None, inputs, output, caps)
+    }
+
+    fn gpu_in_place(&self, index: usize, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        self.plan(Some(index), inputs, output, caps)
     }
 
     fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -73,8 +73,8 @@ impl Device for CpuDevice {
         1
     }
 
-    fn in_place(&self) -> bool {
-        true
+    fn in_place(&self, op: &dyn Op, index: usize, _: &[Spec], _: &Spec) -> bool {
+        op.in_place(index)
     }
 
     fn supports(&self, _: &dyn Op, _: &[Spec], _: &Spec) -> bool {

@@ -197,10 +197,14 @@ impl GpuDevice {
         x <= limit && z <= limit && (y <= limit || (z == 1 && divisible()))
     }
 
-    /// What `op` does on inputs of these specs, as [`as_bound`](Self::as_bound) gives them; none without kernels.
-    fn ready(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> Option<Arc<Ready>> {
-        self.plans.get(op, inputs, output, || {
-            let mut plan = op.gpu(inputs, output, &self.caps)?;
+    /// What `op` does on inputs of these specs, as [`as_bound`](Self::as_bound) gives them, its output written over
+    /// one of them; none without kernels.
+    fn ready(&self, op: &dyn Op, inputs: &[Spec], output: &Spec, over: Option<usize>) -> Option<Arc<Ready>> {
+        self.plans.get(op, inputs, output, over, || {
+            let mut plan = match over {
+                Some(index) => op.gpu_in_place(index, inputs, output, &self.caps)?,
+                None => op.gpu(inputs, output, &self.caps)?,
+            };
             plan.kernels.retain(|kernel| !kernel.groups.contains(&0));
             let limit = self.caps.binding_bytes;
             let reached = |spec: &Spec| (spec.layout.extent().end * spec.dtype.size()) as u64 <= limit;
@@ -237,6 +241,24 @@ impl GpuDevice {
             let (groups, limit) = (kernel.groups, self.caps.groups);
             return Err(fault(format!("{groups:?} workgroups are above {limit} in one dimension")));
         }
+        let mut key = vec![Arc::as_ptr(&pipeline) as u64, slot];
+        key.extend(bound.iter().flat_map(|bound| [bound.block.id, bound.offset, bound.bytes]));
+        let group = self.pool.group(key, || self.group(kernel, &pipeline, &bound, slot))?;
+        let params = match kernel.params.get(numbers.len()..) {
+            Some(rest) if !numbers.is_empty() => Cow::Owned([numbers, rest].concat()),
+            _ => Cow::Borrowed(&kernel.params[..]),
+        };
+        Ok(Dispatch { pipeline, group, bound, params, groups: kernel.groups, nanoseconds })
+    }
+
+    /// The bind group of a kernel whose uniform takes `slot` bytes.
+    fn group(
+        &self,
+        kernel: &Kernel,
+        pipeline: &Pipeline,
+        bound: &[Bound],
+        slot: u64,
+    ) -> Result<wgpu::BindGroup> {
         let entry = |binding: usize, buffer, offset, bytes| wgpu::BindGroupEntry {
             binding: binding as u32,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -252,19 +274,15 @@ impl GpuDevice {
         if pipeline.divisible {
             entries.push(entry(entries.len(), self.arena.buffer(), 0, pipeline::FIRST_GROUP_BYTES));
         }
+        let name = &kernel.shader.name;
         let group = self.context.guard(|| {
             self.context.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&kernel.shader.name),
+                label: Some(name),
                 layout: &pipeline.group,
                 entries: &entries,
             })
         });
-        let group = group.map_err(|error| fault(error.to_string()))?;
-        let params = match kernel.params.get(numbers.len()..) {
-            Some(rest) if !numbers.is_empty() => Cow::Owned([numbers, rest].concat()),
-            _ => Cow::Borrowed(&kernel.params[..]),
-        };
-        Ok(Dispatch { pipeline, group, bound, params, groups: kernel.groups, nanoseconds })
+        group.map_err(|error| self.context.error(format!("shader {name}: {error}")))
     }
 
     fn copy_out(
@@ -340,12 +358,17 @@ impl Device for GpuDevice {
 
     fn supports(&self, op: &dyn Op, inputs: &[Spec], output: &Spec) -> bool {
         let inputs = self.all_as_bound(inputs.iter());
-        self.ready(op, &inputs, &as_written(output)).is_some_and(|ready| ready.allowed)
+        self.ready(op, &inputs, &as_written(output), None).is_some_and(|ready| ready.allowed)
+    }
+
+    fn in_place(&self, op: &dyn Op, index: usize, inputs: &[Spec], output: &Spec) -> bool {
+        let inputs = self.all_as_bound(inputs.iter());
+        self.ready(op, &inputs, &as_written(output), Some(index)).is_some_and(|ready| ready.allowed)
     }
 
     fn prepare(&self, coming: &mut dyn Iterator<Item = Coming>) {
-        let all = coming.filter_map(|Coming { op, inputs, output }| {
-            self.ready(&*op, &self.all_as_bound(inputs.iter()), &as_written(&output))
+        let all = coming.filter_map(|Coming { op, inputs, output, over }| {
+            self.ready(&*op, &self.all_as_bound(inputs.iter()), &as_written(&output), over)
         });
         let kernels = all.flat_map(|ready| ready.plan.kernels.clone());
         self.pipelines.prepare(kernels.filter_map(|kernel| {
@@ -362,7 +385,8 @@ impl Device for GpuDevice {
             return Err(Error::op(op.name(), message));
         }
         let result = as_written(&output.spec);
-        let Some(ready) = self.ready(op, &specs, &result) else {
+        let over = inputs.iter().position(|input| input.buffer.same(&output.buffer));
+        let Some(ready) = self.ready(op, &specs, &result, over) else {
             return Err(Error::op(op.name(), format!("{} has no kernel for these inputs", self.name())));
         };
         let plan = &ready.plan;

@@ -36,10 +36,11 @@ impl Plans {
         op: &dyn Op,
         inputs: &[Spec],
         output: &Spec,
+        over: Option<usize>,
         make: impl FnOnce() -> Option<Ready>,
     ) -> Option<Arc<Ready>> {
         let make = || make().map(Arc::new);
-        let Some(key) = Key::of(op, inputs, output) else { return make() };
+        let Some(key) = Key::of(op, inputs, output, over) else { return make() };
         if let Some(ready) = lock(&self.known).get(&key.0[..]) {
             return ready.clone();
         }
@@ -68,10 +69,11 @@ impl Hasher for Key {
 
 impl Key {
     /// None where the operation has no identity.
-    fn of(op: &dyn Op, inputs: &[Spec], output: &Spec) -> Option<Key> {
+    fn of(op: &dyn Op, inputs: &[Spec], output: &Spec, over: Option<usize>) -> Option<Key> {
         let mut key = Key(Vec::with_capacity(512));
         let op_type: &dyn Any = op;
         op_type.type_id().hash(&mut key);
+        over.hash(&mut key);
         op.identity()?.write(&mut key);
         for Spec { dtype, layout } in inputs.iter().chain([output]) {
             (dtype, layout.shape.dims(), layout.strides(), layout.offset).hash(&mut key);

@@ -4,7 +4,7 @@ use super::context::{Context, lock};
 use crate::Result;
 use crate::device::{Memory, Storage};
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,18 +29,25 @@ impl Kind {
 
 /// Pooled bytes below which nothing is ever given back to the driver.
 const KEPT_BYTES: u64 = 64 << 20;
+/// Bind groups kept at most.
+const MAX_GROUPS: usize = 1 << 13;
 
 pub(super) struct Pool {
     context: Arc<Context>,
     largest: u64,
     /// The most bytes that buffers may take.
     limit: AtomicU64,
+    /// The number of the next buffer.
+    next: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    free: HashMap<(Kind, u64), Vec<Free>>,
+    /// What can be handed out again, by kind and size and then by number.
+    free: HashMap<(Kind, u64), BTreeMap<u64, Free>>,
+    /// Bind groups made before. They hold their buffers, so those go back to the driver only with them.
+    groups: HashMap<Vec<u64>, wgpu::BindGroup>,
     peak: u64,
     pooled: u64,
 }
@@ -50,10 +57,19 @@ struct Free {
     epoch: u64,
 }
 
+/// What [`State::empty`] took out.
+type Emptied = (HashMap<(Kind, u64), BTreeMap<u64, Free>>, HashMap<Vec<u64>, wgpu::BindGroup>);
+
 impl Pool {
     pub fn new(context: Arc<Context>) -> Pool {
         let largest = context.device.limits().max_buffer_size;
-        Pool { context, largest, limit: AtomicU64::new(u64::MAX), state: Mutex::default() }
+        Pool {
+            context,
+            largest,
+            limit: AtomicU64::new(u64::MAX),
+            next: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
     }
 
     /// Bytes of the largest buffer it can make.
@@ -78,8 +94,9 @@ impl Pool {
         }
         // Above half the limit the class may be past it; the exact size then is its own class.
         let class = size_class(bytes).min((self.largest & !15).max(bytes.next_multiple_of(4)));
-        let block = |buffer, epoch| Block {
+        let block = |id, buffer, epoch| Block {
             buffer,
+            id,
             kind,
             bytes: class,
             reusable: true,
@@ -88,16 +105,14 @@ impl Pool {
         };
         let mut state = lock(&self.state);
         if let Some(free) = state.free.get_mut(&(kind, class)) {
-            // Without a condition the newest: it is the likeliest to be in a cache.
-            let place = match before {
-                Some(before) => free.iter().position(|free| free.epoch < before),
-                None => free.len().checked_sub(1),
-            };
-            if let Some(place) = place {
-                let free = free.swap_remove(place);
+            // Always the one of the lowest number, so that a graph that is run again finds the same buffers for
+            // the same values, and with them its bind groups.
+            let usable = |free: &Free| before.is_none_or(|before| free.epoch < before);
+            let place = free.iter().find(|(_, free)| usable(free)).map(|(&id, _)| id);
+            if let Some((id, Free { buffer, epoch })) = place.and_then(|id| free.remove_entry(&id)) {
                 state.pooled -= class;
                 self.hold(&mut state, class);
-                return Ok(block(free.buffer, free.epoch));
+                return Ok(block(id, buffer, epoch));
             }
         }
         let limit = self.limit.load(Ordering::Relaxed);
@@ -107,7 +122,7 @@ impl Pool {
         }
         // Held from now on, so that others asking meanwhile see what is left.
         self.hold(&mut state, class);
-        let freed = if live + class + state.pooled > limit { state.empty() } else { HashMap::new() };
+        let freed = if live + class + state.pooled > limit { state.empty() } else { Emptied::default() };
         // The driver may take long over a new buffer; others need not wait for it.
         drop(state);
         drop(freed);
@@ -123,13 +138,31 @@ impl Pool {
             self.context.live.fetch_sub(class, Ordering::Relaxed);
             self.context.raised(&error, bytes)
         })?;
-        Ok(block(buffer, 0))
+        Ok(block(self.next.fetch_add(1, Ordering::Relaxed), buffer, 0))
     }
 
     /// Gives every buffer that nobody holds back to the driver.
     pub fn trim(&self) {
         let freed = lock(&self.state).empty();
         drop(freed);
+    }
+
+    /// The bind group of `key`, which names a layout and ranges of numbered blocks; made where it is new.
+    pub fn group(
+        &self,
+        key: Vec<u64>,
+        make: impl FnOnce() -> Result<wgpu::BindGroup>,
+    ) -> Result<wgpu::BindGroup> {
+        if let Some(group) = lock(&self.state).groups.get(&key) {
+            return Ok(group.clone());
+        }
+        let group = make()?;
+        let mut state = lock(&self.state);
+        if state.groups.len() >= MAX_GROUPS {
+            state.groups.clear();
+        }
+        state.groups.insert(key, group.clone());
+        Ok(group)
     }
 
     pub fn memory(&self) -> Memory {
@@ -145,9 +178,9 @@ impl Pool {
 
 impl State {
     /// Takes out every free buffer, to be dropped when the lock is not held any more.
-    fn empty(&mut self) -> HashMap<(Kind, u64), Vec<Free>> {
+    fn empty(&mut self) -> Emptied {
         self.pooled = 0;
-        std::mem::take(&mut self.free)
+        (std::mem::take(&mut self.free), std::mem::take(&mut self.groups))
     }
 }
 
@@ -162,6 +195,8 @@ fn size_class(bytes: u64) -> u64 {
 /// A buffer of the pool; it goes back when dropped.
 pub(super) struct Block {
     pub buffer: wgpu::Buffer,
+    /// No other buffer of the pool has this number, nor ever had.
+    pub id: u64,
     reusable: bool,
     kind: Kind,
     bytes: u64,
@@ -204,7 +239,7 @@ impl Drop for Block {
             dropped = Some(state.empty());
         }
         let free = Free { buffer: self.buffer.clone(), epoch: *self.epoch.get_mut() };
-        state.free.entry((self.kind, self.bytes)).or_default().push(free);
+        state.free.entry((self.kind, self.bytes)).or_default().insert(self.id, free);
         state.pooled += self.bytes;
         drop(state);
         drop(dropped);

@@ -44,7 +44,7 @@ const FACTOR = 1;
 
 impl Affine {
     fn coming(&self) -> Coming {
-        Coming { op: Arc::new(self.clone()), inputs: vec![spec(8)], output: spec(8) }
+        Coming { op: Arc::new(self.clone()), inputs: vec![spec(8)], output: spec(8), over: None }
     }
 
     fn new(addend: f32) -> Affine {

@@ -151,7 +151,7 @@ impl Device for Fake {
     }
     fn prepare(&self, coming: &mut dyn Iterator<Item = Coming>) {
         if self.ran.lock().expect("no panic").is_empty() {
-            let known = |Coming { op, inputs, output }: Coming| (op.name(), inputs, output);
+            let known = |Coming { op, inputs, output, .. }: Coming| (op.name(), inputs, output);
             *self.told.lock().expect("no panic") = coming.map(known).collect();
         }
     }

@@ -34,24 +34,34 @@ impl Load {
         }
     }
 
-    /// The binding of input `i`, and the function that reads it at place `p`.
-    fn declare(self, code: &mut String, i: usize, dtype: DType) -> Result {
+    /// The function that reads input `i` at place `p` of `name`, the binding of this number unless it is declared
+    /// already.
+    fn declare(
+        self,
+        code: &mut String,
+        i: usize,
+        dtype: DType,
+        name: &str,
+        binding: Option<usize>,
+    ) -> Result {
         let (words, value) = match (self, dtype) {
             (Load::Vector, DType::F16) => {
-                let pair = |axis| format!("unpack2x16float(in{i}[p / 4u].{axis})");
+                let pair = |axis| format!("unpack2x16float({name}[p / 4u].{axis})");
                 (vector(dtype), format!("vec4({}, {})", pair('x'), pair('y')))
             }
-            (Load::Vector, DType::Bool) => (vector(dtype), format!("in{i}[p / 4u] != vec4(0u)")),
-            (Load::Vector, _) => (vector(dtype), format!("in{i}[p / 4u]")),
+            (Load::Vector, DType::Bool) => (vector(dtype), format!("{name}[p / 4u] != vec4(0u)")),
+            (Load::Vector, _) => (vector(dtype), format!("{name}[p / 4u]")),
             (_, DType::F16) => {
-                (word(dtype).into(), format!("unpack2x16float(in{i}[p / 2u] >> (16u * (p % 2u))).x"))
+                (word(dtype).into(), format!("unpack2x16float({name}[p / 2u] >> (16u * (p % 2u))).x"))
             }
-            (_, DType::Bool) => (word(dtype).into(), format!("in{i}[p] != 0u")),
-            _ => (word(dtype).into(), format!("in{i}[p]")),
+            (_, DType::Bool) => (word(dtype).into(), format!("{name}[p] != 0u")),
+            _ => (word(dtype).into(), format!("{name}[p]")),
         };
         let register = register(dtype);
         let result = if self == Load::Vector { format!("vec4<{register}>") } else { register.into() };
-        writeln!(code, "@group(0) @binding({}) var<storage, read> in{i}: array<{words}>;", i + 1)?;
+        if let Some(binding) = binding {
+            writeln!(code, "@group(0) @binding({binding}) var<storage, read> {name}: array<{words}>;")?;
+        }
         writeln!(code, "fn load{i}(p: u32) -> {result} {{ return {value}; }}")
     }
 }
@@ -92,18 +102,29 @@ impl Params {
     }
 }
 
-/// The declarations and the functions `compute` and `store` for the template, and the uniform's words.
-pub(super) fn generate(fused: &Fused, inputs: &[Spec]) -> std::result::Result<(String, Vec<u32>), Error> {
+/// The declarations and the functions `compute` and `store` for the template, and the uniform's words. The result
+/// is written over input `over`, which has its dtype and layout.
+pub(super) fn generate(
+    fused: &Fused,
+    over: Option<usize>,
+    inputs: &[Spec],
+) -> std::result::Result<(String, Vec<u32>), Error> {
     let layouts: Vec<_> = inputs.iter().map(|spec| spec.layout).collect();
     let loops = Loops::new(&fused.shape, &layouts);
     let whole = loops.dims.last().is_some_and(|size| size.is_multiple_of(LANES));
     let load = |i: usize| Load::of(&inputs[i], &loops.strides[i], whole);
 
     let mut code = String::new();
+    let mut binding = 1;
     for (i, spec) in inputs.iter().enumerate() {
-        load(i).declare(&mut code, i, spec.dtype)?;
+        if over == Some(i) {
+            load(i).declare(&mut code, i, spec.dtype, "result", None)?;
+        } else {
+            load(i).declare(&mut code, i, spec.dtype, &format!("in{i}"), Some(binding))?;
+            binding += 1;
+        }
     }
-    let (binding, kind) = (inputs.len() + 1, vector(fused.dtype));
+    let kind = vector(fused.dtype);
     writeln!(code, "@group(0) @binding({binding}) var<storage, read_write> result: array<{kind}>;")?;
 
     let mut params = Params(Vec::new());
