@@ -208,6 +208,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Whether nothing is computed, and from nothing.
+    pub fn is_empty(&self) -> bool {
+        self.inputs.is_empty() && self.scalars.is_empty() && self.steps.is_empty()
+    }
+
     /// Where the result is.
     pub fn result(&self) -> Arg {
         match (self.steps.len(), self.inputs.len()) {

@@ -11,6 +11,7 @@ use crate::{DType, Error, Op, Result, Spec, Tensor};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A node in a graph being run; inputs are item numbers, always lower than the item's own.
 pub(super) struct Item {
@@ -22,6 +23,29 @@ pub(super) struct Item {
     pub keep: bool,
     /// The item whose buffer holds its value: itself, unless it is a view.
     pub root: usize,
+}
+
+/// A node's place in the graph that is being run. One graph of an engine runs at a time, and a node belongs to one
+/// engine.
+#[derive(Default)]
+pub(crate) struct Mark {
+    run: AtomicU64,
+    place: AtomicUsize,
+}
+
+impl Mark {
+    /// Whether this run comes by for the first time.
+    fn first(&self, run: u64) -> bool {
+        self.run.swap(run, Ordering::Relaxed) != run
+    }
+
+    fn set_place(&self, place: usize) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    fn place(&self) -> usize {
+        self.place.load(Ordering::Relaxed)
+    }
 }
 
 /// Computes `targets`.
@@ -90,11 +114,12 @@ fn undisturbed(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 
 /// The pending graph below `targets` in the order of recording, its history released.
 pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Item>> {
-    let mut nodes: Vec<(Arc<Node>, Option<Vec<u64>>)> = Vec::new();
-    let mut seen: HashMap<u64, usize> = HashMap::new();
+    static RUNS: AtomicU64 = AtomicU64::new(1);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let mut nodes: Vec<(Arc<Node>, Option<Vec<Tensor>>)> = Vec::new();
     let mut stack: Vec<Arc<Node>> = targets.iter().map(|target| target.inner().clone()).collect();
     while let Some(node) = stack.pop() {
-        if seen.insert(node.id, 0).is_some() {
+        if !node.mark.first(run) {
             continue;
         }
         let mut state = node.state();
@@ -105,30 +130,31 @@ pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Syn
                 let message = "the value was dropped, and its inputs were released by an optimiser step or lost to an earlier error";
                 return Err(Error::op(node.op.name(), message));
             }
-            let inputs: Vec<u64> = state.inputs.iter().map(Tensor::id).collect();
             stack.extend(state.inputs.iter().map(|input| input.inner().clone()));
             let history = node.requires_grad && state.inputs.iter().any(Tensor::requires_grad);
-            if finished(node.id) || state.finished || !history {
-                drop(state.release());
-            }
-            Some(inputs)
+            let released = finished(node.id) || state.finished || !history;
+            Some(if released { state.release() } else { state.inputs.clone() })
         };
         drop(state);
         nodes.push((node, inputs));
     }
     nodes.sort_unstable_by_key(|(node, _)| node.id);
     for (at, (node, _)) in nodes.iter().enumerate() {
-        seen.insert(node.id, at);
+        node.mark.set_place(at);
     }
     let mut items: Vec<Item> = Vec::with_capacity(nodes.len());
     for (at, (node, inputs)) in nodes.into_iter().enumerate() {
         let pending = inputs.is_some();
-        let inputs: Vec<usize> = inputs.unwrap_or_default().iter().map(|id| seen[id]).collect();
+        let inputs: Vec<usize> = inputs.iter().flatten().map(|input| input.inner().mark.place()).collect();
         let root = if pending && node.view { items[inputs[0]].root } else { at };
-        items.push(Item { keep: Arc::strong_count(&node) > 1, node, inputs, pending, root });
+        items.push(Item { keep: false, node, inputs, pending, root });
+    }
+    // Only now is all forgotten that this graph alone held.
+    for item in &mut items {
+        item.keep = Arc::strong_count(&item.node) > 1;
     }
     for target in targets {
-        items[seen[&target.id()]].keep = true;
+        items[target.inner().mark.place()].keep = true;
     }
     Ok(items)
 }
@@ -170,7 +196,7 @@ impl<'a> Run<'a> {
     fn task(&mut self, at: usize, task: &Task, device: &dyn Device) -> Result<()> {
         let item = &self.items[task.output];
         let (spec, engine) = (item.node.spec, item.node.engine());
-        let specs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
+        let specs = || task.inputs.iter().map(|&(_, spec)| spec).collect::<Vec<_>>();
         // Without elements there is nothing to compute, and no kernel needs to know of that.
         let runs = spec.elements() > 0;
         let mut arguments = task
@@ -194,11 +220,11 @@ impl<'a> Run<'a> {
         if runs {
             let run = || device.run(&*task.op, &arguments, &output);
             match self.profile {
-                Some(profile) => profile.run(&*task.op, &specs, &spec, device, run)?,
+                Some(profile) => profile.run(&*task.op, &specs(), &spec, device, run)?,
                 None => run()?,
             }
             if engine.debugs_nan() {
-                check_finite(&*task.op, &specs, &output, device)?;
+                check_finite(&*task.op, &specs(), &output, device)?;
             }
         }
         arguments.clear();

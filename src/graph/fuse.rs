@@ -99,18 +99,26 @@ impl Part {
     }
 }
 
+/// The items that use an item.
+#[derive(Clone, Copy, Default)]
+struct Consumers {
+    count: usize,
+    last: Option<usize>,
+    /// Whether one of them is no elementwise op.
+    others: bool,
+}
+
 /// The tasks that compute every kept item, in order; without `fuse`, one for each op.
 pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
-    // The items that use an item.
-    let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); items.len()];
+    let mut consumers = vec![Consumers::default(); items.len()];
     for (at, item) in items.iter().enumerate() {
+        let elementwise = item.pending && matches!(item.node.op.expr(), Some(Expr::Row(_)));
         for &input in &item.inputs {
-            if consumers[input].last() != Some(&at) {
-                consumers[input].push(at);
-            }
+            let consumers = &mut consumers[input];
+            consumers.others |= !elementwise;
+            consumers.count += usize::from(consumers.last.replace(at) != Some(at));
         }
     }
-    let elementwise = |at: usize| items[at].pending && matches!(items[at].node.op.expr(), Some(Expr::Row(_)));
     let mut deferred: Vec<Option<Part>> = (0..items.len()).map(|_| None).collect();
     let mut tasks = Vec::new();
     for (at, item) in items.iter().enumerate() {
@@ -145,25 +153,28 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                     }
                     // The inputs still to come need a place each at most.
                     let room = MAX_INPUTS - (inputs.len() - position - 1) - part.inputs.len();
-                    if let Some(producer) = &deferred[input] {
-                        if part.added_by(producer) <= room
+                    if let Some(producer) = deferred[input].take() {
+                        if part.added_by(&producer) <= room
                             && part.program.steps.len() + producer.program.steps.len() < MAX_STEPS
                         {
-                            args.push(part.append(producer));
+                            // The first step goes on from what only it needs.
+                            if consumers[input].count == 1 && part.program.is_empty() {
+                                part = producer;
+                                args.push(part.program.result());
+                            } else {
+                                args.push(part.append(&producer));
+                                deferred[input] = Some(producer);
+                            }
                             continue;
                         }
-                        tasks.extend(
-                            deferred[input].take().map(|part| part.task(&items[input].node.spec, input)),
-                        );
+                        tasks.push(producer.task(&items[input].node.spec, input));
                     }
                     let (root, spec) = operands(input);
                     args.push(Arg::Input(part.input(root, spec)));
                 }
                 part.step(row, &args, from, spec.dtype);
-                let fits = fuse
-                    && !item.keep
-                    && consumers[at].iter().all(|&consumer| elementwise(consumer))
-                    && (consumers[at].len() == 1 || part.cheap());
+                let fits =
+                    fuse && !item.keep && !consumers[at].others && (consumers[at].count == 1 || part.cheap());
                 if fits {
                     if spec.dtype == DType::F16 && !std::ptr::eq(row, &CAST_F16) {
                         // Fused or not, a half-precision result is rounded to half precision.

@@ -12,7 +12,7 @@ pub(crate) use scopes::{product, records_gradients, replay, replays, unwidened};
 
 use crate::device::{Buffer, DeviceKind};
 use crate::expr::Expr;
-use crate::graph::execute;
+use crate::graph::execute::{self, Mark};
 use crate::ops::elementwise::cast;
 use crate::{DType, Engine, Error, Layout, Op, Result, Shape, Spec};
 use std::fmt;
@@ -58,6 +58,8 @@ pub(crate) struct Node {
     range: Option<(i32, i32)>,
     /// Pending nodes above this one when it was recorded; 0 if it never had inputs.
     pub depth: u32,
+    /// For whoever runs the graph.
+    pub mark: Mark,
     engine: Engine,
     state: Mutex<State>,
 }
@@ -153,6 +155,7 @@ impl Tensor {
             requires_grad,
             range: view.and(first.node.range),
             depth,
+            mark: Mark::default(),
             engine: first.node.engine.clone(),
             state: Mutex::new(State {
                 inputs: inputs.iter().map(|&t| t.clone()).collect(),
@@ -201,6 +204,7 @@ impl Tensor {
             requires_grad: false,
             range,
             depth: 0,
+            mark: Mark::default(),
             engine: engine.clone(),
             state,
         })
@@ -242,6 +246,7 @@ impl Tensor {
             requires_grad,
             range: self.node.range,
             depth: self.node.depth + 1,
+            mark: Mark::default(),
             engine: self.node.engine.clone(),
             state: Mutex::new(State { inputs, value, ..State::default() }),
         })

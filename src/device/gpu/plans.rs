@@ -4,8 +4,8 @@ use super::context::lock;
 use super::pipeline::Pipeline;
 use crate::device::Plan;
 use crate::{Op, Spec};
+use rustc_hash::FxHashMap;
 use std::any::Any;
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -26,7 +26,7 @@ pub(super) struct Ready {
 /// The plans of a device, by operation and specs; none where there are no kernels.
 #[derive(Default)]
 pub(super) struct Plans {
-    known: Mutex<HashMap<Box<[u8]>, Option<Arc<Ready>>>>,
+    known: Mutex<FxHashMap<Box<[u8]>, Option<Arc<Ready>>>>,
 }
 
 impl Plans {
@@ -79,5 +79,81 @@ impl Key {
             (dtype, layout.shape.dims(), layout.strides(), layout.offset).hash(&mut key);
         }
         Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Identity;
+    use crate::{DType, Result, Shape, Tensor};
+
+    #[derive(Debug, Hash)]
+    struct Known(u32);
+    #[derive(Debug, Hash)]
+    struct Other(u32);
+    #[derive(Debug)]
+    struct Unknown;
+
+    macro_rules! op {
+        ($type:ty, $identity:expr) => {
+            impl Op for $type {
+                fn name(&self) -> &'static str {
+                    "same"
+                }
+                fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+                    Ok(inputs[0])
+                }
+                fn identity(&self) -> Option<&dyn Identity> {
+                    let identity: fn(&Self) -> Option<&dyn Identity> = $identity;
+                    identity(self)
+                }
+                fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+                    Ok(vec![None])
+                }
+            }
+        };
+    }
+    op!(Known, |op| Some(op));
+    op!(Other, |op| Some(op));
+    op!(Unknown, |_| None);
+
+    #[test]
+    fn a_plan_is_made_once_for_what_is_the_same_in_all() {
+        let plans = Plans::default();
+        // Whether a plan was made.
+        let made = |op: &dyn Op, inputs: &[Spec], output: &Spec, over| {
+            let mut made = false;
+            plans.get(op, inputs, output, over, || {
+                made = true;
+                None
+            });
+            made
+        };
+        let spec = |dims: &[usize]| Spec::new(DType::F32, Shape::new(dims).unwrap());
+        let (square, row) = (spec(&[2, 2]), spec(&[4]));
+        let mut turned = square;
+        turned.layout = turned.layout.permute(&[1, 0]);
+        let mut moved = square;
+        moved.layout.offset = 1;
+        let mut whole = square;
+        whole.dtype = DType::I32;
+        let cases: [(&dyn Op, &[Spec], &Spec, Option<usize>); 9] = [
+            (&Known(1), &[square], &square, None),
+            (&Known(2), &[square], &square, None),
+            (&Other(1), &[square], &square, None),
+            (&Known(1), &[square], &square, Some(0)),
+            (&Known(1), &[row], &square, None),
+            (&Known(1), &[turned], &square, None),
+            (&Known(1), &[moved], &square, None),
+            (&Known(1), &[whole], &square, None),
+            (&Known(1), &[square, square], &square, None),
+        ];
+        for first in [true, false] {
+            for (at, (op, inputs, output, over)) in cases.iter().enumerate() {
+                assert_eq!(made(*op, inputs, output, *over), first, "case {at}");
+            }
+            assert!(made(&Unknown, &[square], &square, None));
+        }
     }
 }

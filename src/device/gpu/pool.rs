@@ -3,8 +3,9 @@
 use super::context::{Context, lock};
 use crate::Result;
 use crate::device::{Memory, Storage};
+use rustc_hash::FxHashMap;
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,9 +46,9 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct State {
     /// What can be handed out again, by kind and size and then by number.
-    free: HashMap<(Kind, u64), BTreeMap<u64, Free>>,
+    free: FxHashMap<(Kind, u64), BTreeMap<u64, Free>>,
     /// Bind groups made before. They hold their buffers, so those go back to the driver only with them.
-    groups: HashMap<Vec<u64>, wgpu::BindGroup>,
+    groups: FxHashMap<Vec<u64>, wgpu::BindGroup>,
     peak: u64,
     pooled: u64,
 }
@@ -58,7 +59,7 @@ struct Free {
 }
 
 /// What [`State::empty`] took out.
-type Emptied = (HashMap<(Kind, u64), BTreeMap<u64, Free>>, HashMap<Vec<u64>, wgpu::BindGroup>);
+type Emptied = (FxHashMap<(Kind, u64), BTreeMap<u64, Free>>, FxHashMap<Vec<u64>, wgpu::BindGroup>);
 
 impl Pool {
     pub fn new(context: Arc<Context>) -> Pool {
@@ -163,6 +164,12 @@ impl Pool {
         }
         state.groups.insert(key, group.clone());
         Ok(group)
+    }
+
+    /// How many bind groups are kept.
+    #[cfg(test)]
+    pub fn groups(&self) -> usize {
+        lock(&self.state).groups.len()
     }
 
     pub fn memory(&self) -> Memory {

@@ -413,3 +413,48 @@ fn kernels_to_come_are_compiled_ahead_and_once() {
     assert_eq!(count(), 3);
     device.prepare(&mut std::iter::from_fn(|| panic!("nothing is new")));
 }
+
+/// The number of the buffer that holds a tensor's value.
+fn block_of(tensor: &Tensor) -> Option<u64> {
+    tensor.inner().state().value.as_ref()?.storage::<Block>().map(|block| block.id)
+}
+
+#[test]
+fn what_a_graph_replaces_is_written_over() {
+    let Some(device) = device() else { return };
+    let engine = crate::Engine::with_devices(Some(Arc::new(device)), "a test");
+    // The last size is no whole vector, and the second is not read as one.
+    for (elements, in_place) in [(64, true), (1, false), (1003, true)] {
+        let values: Vec<f32> = (0..elements).map(|i| i as f32).collect();
+        let expected: Vec<f32> = values.iter().map(|x| x * 2.0 + 1.0).collect();
+        for held in [false, true] {
+            let x = Tensor::from_vec(values.clone(), [elements], &engine).unwrap();
+            x.eval().unwrap();
+            let (before, other) = (block_of(&x), held.then(|| x.clone()));
+            assert!(before.is_some());
+            let y = x.mul(2.0).unwrap().add(1.0).unwrap();
+            drop(x);
+            y.eval().unwrap();
+            assert_eq!(block_of(&y) == before, in_place && !held, "{elements} elements, held: {held}");
+            assert_eq!(y.to_vec::<f32>().unwrap(), expected);
+            assert!(other.is_none_or(|x| x.to_vec::<f32>().unwrap() == values));
+        }
+    }
+}
+
+#[test]
+fn a_graph_that_is_run_again_finds_its_bind_groups() {
+    let Some(device) = device() else { return };
+    let device = Arc::new(device);
+    let engine = crate::Engine::with_devices(Some(device.clone()), "a test");
+    let mut state = Tensor::from_vec(vec![1.0f32; 256], [16, 16], &engine).unwrap();
+    let weight = Tensor::from_vec(vec![0.01f32; 256], [16, 16], &engine).unwrap();
+    let mut groups = Vec::new();
+    for _ in 0..6 {
+        let next = state.matmul(&weight).unwrap().softmax(-1).unwrap().exp().unwrap();
+        state = state.mul(0.5).unwrap().add(&next).unwrap();
+        state.eval().unwrap();
+        groups.push(device.pool.groups());
+    }
+    assert!(groups[0] > 0 && groups[5] == groups[2], "{groups:?}");
+}
