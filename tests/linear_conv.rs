@@ -202,6 +202,10 @@ fn cases() -> Vec<Case> {
         case([40, 20, 3, 2], [18, 20, 3, 3], |o| o.padding = [2, 1]),
         case([3, 32, 14, 15], [16, 32, 3, 3], |o| o.padding = [0, 2]),
         case([5, 16, 120, 117], [16, 16, 3, 3], |o| o.padding = [2, 2]),
+        // The same for the weight gradient: sums for each part of the tiles, and sums of all.
+        case([3, 65, 13, 16], [70, 65, 3, 3], |o| o.padding = [1, 1]),
+        case([2, 64, 20, 6], [64, 64, 3, 3], |o| o.padding = [0, 2]),
+        case([2, 130, 110, 5], [131, 130, 3, 3], |o| o.padding = [2, 1]),
         case([1, 2, 40, 3], [2, 2, 1, 3], |o| o.padding = [0, 1]),
     ]
 }

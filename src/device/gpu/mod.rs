@@ -387,7 +387,11 @@ impl Device for GpuDevice {
         let result = as_written(&output.spec);
         let over = inputs.iter().position(|input| input.buffer.same(&output.buffer));
         let Some(ready) = self.ready(op, &specs, &result, over) else {
-            return Err(Error::op(op.name(), format!("{} has no kernel for these inputs", self.name())));
+            let message = match over {
+                Some(_) => "one buffer is both read and written, for which it has no kernel".into(),
+                None => format!("{} has no kernel for these inputs", self.name()),
+            };
+            return Err(Error::op(op.name(), message));
         };
         let plan = &ready.plan;
         let scratch = plan.scratch.iter().map(|&bytes| self.take(None, Kind::Storage, bytes));

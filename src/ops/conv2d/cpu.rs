@@ -79,5 +79,8 @@ pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], ou
     if depthwise::applies(sizes) {
         return depthwise::weight_gradient(sizes, input, upstream, output);
     }
+    if winograd::applies_to_weight_gradient(sizes) {
+        return winograd::weight_gradient(sizes, input, upstream, output);
+    }
     columns::weight_gradient(sizes, input, upstream, output);
 }

@@ -4,11 +4,13 @@
 //!
 //! Each 4 x 4 tile of the input and the kernel are transformed to 16 points; at every point what is
 //! left is a matrix product over channels; its 16 results are transformed to the 2 x 2 outputs. The
-//! input gradient is the convolution of the output's gradient with the kernel turned around.
+//! input gradient is the convolution of the output's gradient with the kernel turned around. The
+//! weight gradient is the transpose of the same: both tensors' tiles are transformed, the products are
+//! over tiles, and their sums are transformed to 3 x 3 taps.
 //!
 //! Transforms work on `LANES` channels at a time, which lie next to each other in all buffers here
-//! but in those of the tensors. F(4x4, 3x3) needs fewer multiplications still, and the weight gradient
-//! has a form of its own, but their rounding moved training runs with Adam away from float64.
+//! but in those of the tensors. F(4x4, 3x3) needs fewer multiplications still, but its rounding moved
+//! training runs with Adam away from float64.
 
 mod rows;
 mod tiles;
@@ -19,7 +21,9 @@ use super::cpu::{multiply, with_scratch};
 use crate::gemm::Parallelism;
 use pulp::Arch;
 use rayon::prelude::*;
-use tiles::{Back, Forth, Kernels, Planes, Shared, TransformWeight, apart};
+use rows::{Input, Upstream};
+use std::marker::PhantomData;
+use tiles::{Back, Forth, Kernels, Planes, Shared, TransformWeight, WeightBack, apart};
 
 const LANES: usize = 16;
 /// Outputs along a side of a tile.
@@ -43,6 +47,23 @@ pub(super) fn applies(sizes: &Sizes) -> bool {
         && sizes.padding.iter().all(|&padding| padding <= 2)
         && sizes.channels.min(sizes.filters) >= LANES
         && sizes.batch * sizes.output[0].div_ceil(SIDE) * sizes.output[1].div_ceil(SIDE) >= ENOUGH_TILES
+}
+
+/// Channels and filters from which on the weight gradient is computed so.
+const WIDE: usize = 64;
+/// Tiles that a product of the weight gradient sums over.
+const SUMMED: usize = 64;
+/// Bytes of transformed tiles of the weight gradient that there are at a time.
+const CHUNK_BYTES: usize = 4 << 20;
+/// Parts of all tiles that each have sums of their own, whatever the number of threads.
+const RUNS: usize = 8;
+/// Floats of the sums up to which they do: half of a second-level cache.
+const SUMS: usize = 1 << 18;
+
+/// Whether the weight gradient is computed by the method: with fewer channels the transforms take what the products
+/// save.
+pub(super) fn applies_to_weight_gradient(sizes: &Sizes) -> bool {
+    applies(sizes) && sizes.channels.min(sizes.filters) >= WIDE
 }
 
 fn planes(channels: usize, size: [usize; 2], padding: [usize; 2], output: [usize; 2]) -> Planes {
@@ -80,7 +101,14 @@ fn correlate(batch: usize, from: Planes, to: Planes, input: &[f32], kernels: Ker
             let rows = at_once.min(all_rows - first);
             with_scratch(from.transformed(rows) + to.transformed(rows), |scratch| {
                 let (tiles, products) = scratch.split_at_mut(from.transformed(rows));
-                arch.dispatch(Forth { planes: &from, first, rows, tensor: input, transformed: tiles });
+                arch.dispatch(Forth {
+                    transform: PhantomData::<Input>,
+                    planes: &from,
+                    first,
+                    rows,
+                    tensor: input,
+                    transformed: tiles,
+                });
                 let sizes = [rows * from.tiles[1], outputs, inputs];
                 for at in 0..POINTS {
                     let (tiles, weight) = (&tiles[at * from.point(rows)..], &weight[at * point..]);
@@ -112,4 +140,100 @@ pub(super) fn input_gradient(s: &Sizes, weight: &[f32], upstream: &[f32], output
     let to = planes(s.channels, s.image, [0, 0], s.image);
     let kernels = Kernels { weight, channels: s.channels, turned: true };
     correlate(s.batch, from, to, upstream, kernels, output);
+}
+
+/// The two tensors whose tiles are multiplied for the weight gradient.
+struct Pair<'a> {
+    from: Planes,
+    to: Planes,
+    input: &'a [f32],
+    upstream: &'a [f32],
+}
+
+impl Pair<'_> {
+    /// Floats of the transforms of a number of tile rows.
+    fn transformed(&self, rows: usize) -> usize {
+        self.from.transformed(rows) + self.to.transformed(rows)
+    }
+
+    /// Transforms `rows` tile rows from `first` on.
+    fn transform(&self, arch: Arch, first: usize, rows: usize, tiles: &mut [f32]) {
+        let (tiles, gradients) = tiles[..self.transformed(rows)].split_at_mut(self.from.transformed(rows));
+        let (planes, tensor, transform) = (&self.from, self.input, PhantomData::<Input>);
+        arch.dispatch(Forth { transform, planes, first, rows, tensor, transformed: tiles });
+        let (planes, tensor, transform) = (&self.to, self.upstream, PhantomData::<Upstream>);
+        arch.dispatch(Forth { transform, planes, first, rows, tensor, transformed: gradients });
+    }
+
+    /// Adds the products over the tiles of `rows` transformed rows at one point.
+    fn add(&self, at: usize, rows: usize, tiles: &[f32], sums: &mut [f32]) {
+        let (inputs, outputs) = (self.from.padded(), self.to.padded());
+        let (tiles, gradients) = tiles.split_at(self.from.transformed(rows));
+        multiply(
+            [inputs, outputs, rows * self.from.tiles[1]],
+            (sums, outputs),
+            true,
+            (&tiles[at * self.from.point(rows)..], 1, inputs),
+            (&gradients[at * self.to.point(rows)..], outputs, 1),
+            Parallelism::None,
+        );
+    }
+}
+
+pub(super) fn weight_gradient(s: &Sizes, input: &[f32], upstream: &[f32], output: &mut [f32]) {
+    let arch = Arch::new();
+    let from = planes(s.channels, s.image, s.padding, s.output);
+    let to = planes(s.filters, s.output, [0, 0], s.output);
+    let pair = Pair { from, to, input, upstream };
+    let all_rows = s.batch * from.tiles[0];
+    let at_once = SUMMED.div_ceil(from.tiles[1]).min(all_rows);
+    let unit = pair.transformed(at_once);
+    let point = apart(from.padded() * to.padded());
+    let mut sums = vec![0.0; POINTS * point];
+    if sums.len() <= SUMS {
+        // Each part by one thread, which has tiles and sums in its cache.
+        let share = all_rows.div_ceil(RUNS).next_multiple_of(at_once);
+        let partial = (0..all_rows).into_par_iter().step_by(share).map(|start| {
+            let mut sums = vec![0.0; POINTS * point];
+            with_scratch(unit, |tiles| {
+                let end = all_rows.min(start + share);
+                for first in (start..end).step_by(at_once) {
+                    let rows = at_once.min(end - first);
+                    pair.transform(arch, first, rows, tiles);
+                    for (at, sums) in sums.chunks_exact_mut(point).enumerate() {
+                        pair.add(at, rows, tiles, sums);
+                    }
+                }
+            });
+            sums
+        });
+        for partial in partial.collect::<Vec<_>>() {
+            sums.iter_mut().zip(partial).for_each(|(sum, part)| *sum += part);
+        }
+    } else {
+        // Tiles by all threads, and then points.
+        let units = (CHUNK_BYTES / (unit * size_of::<f32>())).clamp(1, all_rows.div_ceil(at_once));
+        with_scratch(units * unit, |tiles| {
+            for start in (0..all_rows).step_by(at_once * units) {
+                let of_unit = |at: usize| {
+                    let first = start + at * at_once;
+                    (first, at_once.min(all_rows - first))
+                };
+                let tiles = &mut tiles[..(all_rows - start).div_ceil(at_once).min(units) * unit];
+                tiles.par_chunks_exact_mut(unit).enumerate().for_each(|(at, tiles)| {
+                    let (first, rows) = of_unit(at);
+                    pair.transform(arch, first, rows, tiles);
+                });
+                sums.par_chunks_exact_mut(point).enumerate().for_each(|(at, sums)| {
+                    for (unit, tiles) in tiles.chunks_exact(unit).enumerate() {
+                        pair.add(at, of_unit(unit).1, tiles, sums);
+                    }
+                });
+            }
+        });
+    }
+    let (sums, channels) = (&sums[..], [s.channels, s.filters]);
+    output.par_chunks_mut(LANES * s.channels * 9).enumerate().for_each(|(block, gradient)| {
+        arch.dispatch(WeightBack { sums, channels, first: block * LANES, gradient });
+    });
 }

@@ -15,6 +15,11 @@ pub(super) struct Output;
 /// Of a kernel: `G`.
 pub(super) struct Weight;
 
+/// Of the gradient of an output: `A`.
+pub(super) struct Upstream;
+/// Back to the gradient of a kernel: `G^T`.
+pub(super) struct Taps;
+
 #[inline(always)]
 fn half<S: Simd>(simd: S, a: S::f32s) -> S::f32s {
     simd.mul_f32s(simd.splat_f32s(0.5), a)
@@ -45,6 +50,21 @@ impl Row<3, 4> for Weight {
     fn apply<S: Simd>(simd: S, g: [S::f32s; 3]) -> [S::f32s; 4] {
         let (outer, inner) = (half(simd, simd.add_f32s(g[0], g[2])), half(simd, g[1]));
         [g[0], simd.add_f32s(outer, inner), simd.sub_f32s(outer, inner), g[2]]
+    }
+}
+
+impl Row<2, 4> for Upstream {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, [a, b]: [S::f32s; 2]) -> [S::f32s; 4] {
+        [a, simd.add_f32s(a, b), simd.sub_f32s(a, b), simd.neg_f32s(b)]
+    }
+}
+
+impl Row<4, 3> for Taps {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, m: [S::f32s; 4]) -> [S::f32s; 3] {
+        let (s, d) = (half(simd, simd.add_f32s(m[1], m[2])), half(simd, simd.sub_f32s(m[1], m[2])));
+        [simd.add_f32s(m[0], s), d, simd.add_f32s(s, m[3])]
     }
 }
 

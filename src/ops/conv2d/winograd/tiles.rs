@@ -1,9 +1,10 @@
 //! Between tensors and transformed tiles.
 
-use super::rows::{Input, Output, Weight, tile};
+use super::rows::{Output, Row, Taps, Weight, tile};
 use super::transpose::{copy, transpose};
 use super::{LANES, POINTS, SIDE, TILE};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// The distance of matrices of `length` floats that are written at the same time: not a power of
 /// two, where their lines would share the few places of a cache that an address can be at.
@@ -56,8 +57,9 @@ impl Planes {
     }
 }
 
-/// Transforms the tiles of `rows` tile rows from `first` to `[point, tile, channel]`.
-pub(super) struct Forth<'a> {
+/// Transforms the tiles of `rows` tile rows from `first` to `[point, tile, channel]`, tiles of `FROM` x `FROM`.
+pub(super) struct Forth<'a, R, const FROM: usize> {
+    pub(super) transform: PhantomData<R>,
     pub(super) planes: &'a Planes,
     pub(super) first: usize,
     pub(super) rows: usize,
@@ -65,23 +67,23 @@ pub(super) struct Forth<'a> {
     pub(super) transformed: &'a mut [f32],
 }
 
-impl WithSimd for Forth<'_> {
+impl<R: Row<FROM, TILE>, const FROM: usize> WithSimd for Forth<'_, R, FROM> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Forth { planes, first, rows, tensor, transformed } = self;
-        let width = (planes.tiles[1] - 1) * SIDE + TILE;
+        let Forth { transform: _, planes, first, rows, tensor, transformed } = self;
+        let width = (planes.tiles[1] - 1) * SIDE + FROM;
         let (skipped, kept) = (planes.padding[1], planes.size[1].min(width - planes.padding[1]));
         let (padded, point) = (planes.padded(), transformed.len() / POINTS);
         // The lines that a tile row sees, channels innermost; what is not written stays 0.
-        let mut band = vec![0.0; TILE * width * LANES];
+        let mut band = vec![0.0; FROM * width * LANES];
         for (row, block) in planes.blocks(first, rows) {
             let channels = LANES.min(planes.channels - block * LANES);
             if channels < LANES {
                 band.fill(0.0);
             }
-            for line in 0..TILE {
+            for line in 0..FROM {
                 let to = &mut band[line * width * LANES..(line + 1) * width * LANES];
                 let Some((place, plane)) = planes.line(row, line) else {
                     to.fill(0.0);
@@ -96,7 +98,7 @@ impl WithSimd for Forth<'_> {
             for tx in 0..planes.tiles[1] {
                 let place = ((row - first) * planes.tiles[1] + tx) * padded + block * LANES;
                 let from = |y: usize, x: usize| (y * width + tx * SIDE + x) * LANES;
-                tile::<S, Input, TILE, TILE>(simd, &band, from, transformed, |y, x| {
+                tile::<S, R, FROM, TILE>(simd, &band, from, transformed, |y, x| {
                     (y * TILE + x) * point + place
                 });
             }
@@ -219,6 +221,37 @@ impl WithSimd for TransformWeight<'_> {
                 // SAFETY: each input channel is worked on once.
                 let to = unsafe { transformed.slice(at * point + input * padded + first, LANES) };
                 to.copy_from_slice(lanes);
+            }
+        }
+    }
+}
+
+/// Transforms sums `[point, input channel, output channel]` back to the gradient of a weight
+/// `[output channel, input channel, 3, 3]`, a block of output channels.
+pub(super) struct WeightBack<'a> {
+    pub(super) sums: &'a [f32],
+    /// Input and output channels.
+    pub(super) channels: [usize; 2],
+    /// The block's first output channel.
+    pub(super) first: usize,
+    /// The part of the gradient that is the block's.
+    pub(super) gradient: &'a mut [f32],
+}
+
+impl WithSimd for WeightBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let WeightBack { sums, channels: [inputs, outputs], first, gradient } = self;
+        let (point, padded) = (sums.len() / POINTS, outputs.next_multiple_of(LANES));
+        for input in 0..inputs {
+            let mut taps = [0.0; 9 * LANES];
+            let from = |y: usize, x: usize| (y * TILE + x) * point + input * padded + first;
+            tile::<S, Taps, TILE, 3>(simd, sums, from, &mut taps, |y, x| (y * 3 + x) * LANES);
+            for (lane, kernels) in gradient.chunks_exact_mut(inputs * 9).enumerate() {
+                let kernel = &mut kernels[input * 9..][..9];
+                kernel.iter_mut().enumerate().for_each(|(tap, value)| *value = taps[tap * LANES + lane]);
             }
         }
     }
