@@ -245,8 +245,9 @@ impl GpuDevice {
         key.extend(bound.iter().flat_map(|bound| [bound.block.id, bound.offset, bound.bytes]));
         let group = self.pool.group(key, || self.group(kernel, &pipeline, &bound, slot))?;
         let params = match kernel.params.get(numbers.len()..) {
-            Some(rest) if !numbers.is_empty() => Cow::Owned([numbers, rest].concat()),
-            _ => Cow::Borrowed(&kernel.params[..]),
+            Some(params) if numbers.is_empty() => Cow::Borrowed(params),
+            Some(rest) => Cow::Owned([numbers, rest].concat()),
+            None => return Err(fault(format!("fewer params than the {} numbers of its op", numbers.len()))),
         };
         Ok(Dispatch { pipeline, group, bound, params, groups: kernel.groups, nanoseconds })
     }

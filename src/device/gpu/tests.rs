@@ -458,3 +458,18 @@ fn a_graph_that_is_run_again_finds_its_bind_groups() {
     }
     assert!(groups[0] > 0 && groups[5] == groups[2], "{groups:?}");
 }
+
+#[test]
+fn a_kept_plan_runs_with_the_numbers_of_its_run() {
+    let Some(device) = device() else { return };
+    let engines = [crate::Engine::with_devices(Some(Arc::new(device)), "a test"), crate::Engine::cpu()];
+    for number in [1, 2, 3] {
+        let [found, expected] = engines.each_ref().map(|engine| {
+            let drawn = Tensor::rand([40], number, engine).unwrap();
+            let kept = Tensor::bernoulli([40], 0.2 * number as f64, 7, engine).unwrap();
+            let scaled = drawn.mul(number as f64).unwrap().add(0.5 * number as f64).unwrap();
+            (scaled.to_vec::<f32>().unwrap(), kept.to_vec::<bool>().unwrap())
+        });
+        assert_eq!(found, expected);
+    }
+}
