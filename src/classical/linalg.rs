@@ -7,13 +7,11 @@ mod truncated;
 pub use scatter::scatter;
 pub use truncated::{Operand, eigsh, orthonormal, randomized_svd, sparse_times};
 
+use crate::classical::parallel;
 use crate::gemm::{self, Matrix, Parallelism};
 use crate::{Error, Result};
 use nalgebra::{DMatrix, DVector, SVD, SymmetricEigen};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2};
-
-/// Products with fewer multiplications than this run on the calling thread.
-const PARALLEL_FROM: usize = 1 << 20;
 
 /// `a @ b`, of any strides: `[m, k]` by `[k, n]`; the caller keeps the inner sizes equal.
 pub fn matmul(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Array2<f64> {
@@ -24,8 +22,8 @@ pub fn matmul(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Array2<f64> {
 
 /// `out += a @ b`, of any strides; the caller keeps the sizes fitting.
 pub fn add_matmul(out: ArrayViewMut2<'_, f64>, a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) {
-    let multiplications = a.nrows().saturating_mul(a.ncols()).saturating_mul(b.ncols());
-    let parallelism = if multiplications < PARALLEL_FROM { Parallelism::None } else { Parallelism::Rayon(0) };
+    let work = parallel::products([a.nrows(), a.ncols(), b.ncols()]);
+    let parallelism = if parallel::worth(work) { Parallelism::Rayon(0) } else { Parallelism::None };
     product(1.0, a, b, out, true, parallelism);
 }
 

@@ -6,10 +6,10 @@ use crate::classical::data::{Classes, Matrix, Training};
 use crate::classical::estimator::{Classifier, FitClassifier, Parameters};
 use crate::classical::linear::function::{argmax, overflow, softmax};
 use crate::classical::linear::rows::{Row, Rows, add_scaled};
+use crate::classical::parallel;
 use crate::classical::params::{model, params};
 use crate::vectors::vectorised;
 use ndarray::{Array2, ArrayView2};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// A fitted Gaussian naive Bayes classifier.
@@ -97,7 +97,8 @@ impl FitClassifier for GaussianNBParams {
             })
             .collect();
         let weights: Vec<f64> = (0..count).map(|row| data.weight(row)).collect();
-        let ((theta, mut var), (_, overall)) = rayon::join(
+        let ((theta, mut var), (_, overall)) = parallel::join(
+            2 * count * data.x.columns(),
             || moments(&rows, &data.y.codes, &weights, &counts),
             // As in scikit-learn, what is added does not depend on the weights.
             || moments(&rows, &vec![0; count], &vec![1.0; count], &[count as f64]),
@@ -163,7 +164,8 @@ impl GaussianNB {
             })
             .collect();
         let mut out = vec![0.0; x.rows() * classes];
-        out.par_chunks_mut(TASK * classes).enumerate().for_each(|(task, out)| {
+        let work = x.rows() * classes * features / 2;
+        parallel::for_each(work, out.chunks_mut(TASK * classes).enumerate(), |(task, out)| {
             for (at, out) in out.chunks_exact_mut(classes).enumerate() {
                 if let Row::Dense(row) = rows.get(task * TASK + at) {
                     for (class, out) in out.iter_mut().enumerate() {

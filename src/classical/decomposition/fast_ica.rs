@@ -5,10 +5,10 @@ use crate::Result;
 use crate::classical::data::{Accepts, Matrix, Training};
 use crate::classical::estimator::{FitTransformer, Model, Parameters, Target, Transformer};
 use crate::classical::linalg::{eigh, matmul, svd};
+use crate::classical::parallel;
 use crate::classical::params::{model, params};
 use crate::classical::random::{normal, stream};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut1, Axis, Zip, s};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Whether the sources are found at once or one after the other.
@@ -124,8 +124,8 @@ impl FastIcaParams {
     /// data `x [components, samples]`.
     fn step(&self, x: ArrayView2<'_, f64>, w: ArrayView2<'_, f64>) -> Array2<f64> {
         let mut projected = matmul(w, x);
-        let rows: Vec<_> = projected.rows_mut().into_iter().collect();
-        let seconds: Vec<f64> = rows.into_par_iter().map(|row| self.slopes(row)).collect();
+        let (size, rows) = (projected.len(), projected.rows_mut());
+        let seconds: Vec<f64> = parallel::map(8 * size, rows, |row| self.slopes(row));
         let mut next = matmul(projected.view(), x.t()) / x.ncols() as f64;
         for ((mut next, w), second) in next.rows_mut().into_iter().zip(w.rows()).zip(seconds) {
             next.scaled_add(-second, &w);

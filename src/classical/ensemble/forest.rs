@@ -4,6 +4,7 @@
 use crate::classical::data::{Classes, Matrix, Training};
 use crate::classical::estimator::{Classifier, FitClassifier, FitRegressor, Parameters, Regressor};
 use crate::classical::metrics::r2_score;
+use crate::classical::parallel;
 use crate::classical::tree::columns::{Column, columns};
 use crate::classical::tree::grow::Growth;
 use crate::classical::tree::problem::Problem;
@@ -13,7 +14,6 @@ use crate::classical::tree::{ClassificationCriterion, RegressionCriterion, Tree,
 use crate::classical::{ClassWeight, random};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView2};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How the trees of a forest are made different.
@@ -67,7 +67,9 @@ impl Plan<'_> {
             let tree = problem.grow(columns, &bag, self.growth, &mut rng);
             (tree, self.oob_score.then_some(bag))
         };
-        (0..self.n_estimators).into_par_iter().map(tree).collect()
+        // A row goes through some ten nodes, where a few columns are searched.
+        let work = self.n_estimators * self.weights.len() * 64;
+        parallel::map(work, 0..self.n_estimators, tree)
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::Result;
 use crate::classical::data::{Matrix, Training};
 use crate::classical::estimator::{FitOutlierDetector, OutlierDetector};
+use crate::classical::parallel;
 use crate::classical::params::params;
 use crate::classical::random;
 use crate::classical::tree::settings::tree_model;
@@ -11,7 +12,6 @@ use crate::classical::tree::structure::Rule;
 use crate::classical::tree::{Tree, add_values};
 use fastrand::Rng;
 use ndarray::ArrayView2;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// A fitted isolation forest.
@@ -157,7 +157,8 @@ impl FitOutlierDetector for IsolationForestParams {
             rows.truncate(count);
             grow(x.view(), rows, max_depth, &mut rng)
         };
-        let trees = (0..self.n_estimators).into_par_iter().map(tree).collect();
+        let trees =
+            parallel::map(self.n_estimators * (candidates.len() + 64 * count), 0..self.n_estimators, tree);
         let usual = mean_path(count as f64);
         let mut model = IsolationForest { n_features: x.ncols(), trees, usual, offset: -0.5 };
         if let Some(share) = self.contamination {

@@ -1,8 +1,8 @@
 //! Means and centred sums of products.
 
 use super::add_matmul;
+use crate::classical::parallel;
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
-use rayon::prelude::*;
 
 /// Rows that a thread takes at a time where sums over rows are divided; fixed, so that the result does
 /// not depend on the number of threads.
@@ -14,10 +14,9 @@ const CHUNK: usize = 512;
 /// 1983): exact for data far from 0, in one pass.
 pub fn scatter(x: ArrayView2<'_, f64>) -> (Array1<f64>, Array2<f64>) {
     let columns = x.ncols();
-    let chunks: Vec<_> = x.axis_chunks_iter(Axis(0), CHUNK).collect();
-    let parts: Vec<(f64, Array1<f64>, Array2<f64>)> = chunks
-        .into_par_iter()
-        .map(|chunk| {
+    let work = x.len() + parallel::products([x.nrows(), columns, columns]);
+    let parts: Vec<(f64, Array1<f64>, Array2<f64>)> =
+        parallel::map(work, x.axis_chunks_iter(Axis(0), CHUNK), |chunk| {
             let mean = chunk.sum_axis(Axis(0)) / chunk.nrows() as f64;
             let centred = &chunk - &mean;
             let mut part = Array2::zeros((columns, columns));
@@ -31,8 +30,7 @@ pub fn scatter(x: ArrayView2<'_, f64>) -> (Array1<f64>, Array2<f64>) {
                 );
             }
             (chunk.nrows() as f64, mean, part)
-        })
-        .collect();
+        });
     let rows = x.nrows().max(1) as f64;
     let mut mean = Array1::<f64>::zeros(columns);
     parts.iter().for_each(|(count, part, _)| mean.scaled_add(count / rows, part));

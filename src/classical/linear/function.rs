@@ -3,9 +3,9 @@
 use super::rows::Rows;
 use crate::classical::data::Matrix;
 use crate::classical::linalg;
+use crate::classical::parallel;
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Rows that one task evaluates.
@@ -88,7 +88,8 @@ impl Linear {
             _ => {
                 let rows = Rows::of(x)?;
                 let values = out.as_slice_mut().unwrap_or_default();
-                values.par_chunks_mut(TASK * outputs).enumerate().for_each(|(task, values)| {
+                let work = values.len() * x.columns() / 4;
+                parallel::for_each(work, values.chunks_mut(TASK * outputs).enumerate(), |(task, values)| {
                     for (at, values) in values.chunks_exact_mut(outputs).enumerate() {
                         let row = rows.get(task * TASK + at);
                         let functions = self.coef.chunks_exact(self.features).zip(&self.intercept);

@@ -3,8 +3,8 @@
 
 use crate::classical::data::Training;
 use crate::classical::linalg;
+use crate::classical::parallel;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
-use rayon::prelude::*;
 
 /// Rows that are centred and scaled into a buffer at a time: with a hundred columns it stays in the cache.
 const BLOCK: usize = 256;
@@ -17,21 +17,18 @@ const SINGLE_PART: usize = 1024;
 /// The weighted mean of each column.
 pub(super) fn column_means(x: ArrayView2<'_, f64>, weights: Option<&[f64]>) -> Array1<f64> {
     let part = x.nrows().div_ceil(PARTS).max(BLOCK);
-    let sums: Vec<(Array1<f64>, f64)> = (0..x.nrows().div_ceil(part))
-        .into_par_iter()
-        .map(|index| {
-            let (mut sum, mut total) = (vec![0.0; x.ncols()], 0.0);
-            for row in index * part..((index + 1) * part).min(x.nrows()) {
-                let weight = weights.map_or(1.0, |weights| weights[row]);
-                total += weight;
-                match x.row(row).to_slice() {
-                    Some(values) => super::rows::add_scaled(&mut sum, weight, values),
-                    None => sum.iter_mut().zip(x.row(row)).for_each(|(sum, value)| *sum += weight * value),
-                }
+    let sums: Vec<(Array1<f64>, f64)> = parallel::map(x.len() / 2, 0..x.nrows().div_ceil(part), |index| {
+        let (mut sum, mut total) = (vec![0.0; x.ncols()], 0.0);
+        for row in index * part..((index + 1) * part).min(x.nrows()) {
+            let weight = weights.map_or(1.0, |weights| weights[row]);
+            total += weight;
+            match x.row(row).to_slice() {
+                Some(values) => super::rows::add_scaled(&mut sum, weight, values),
+                None => sum.iter_mut().zip(x.row(row)).for_each(|(sum, value)| *sum += weight * value),
             }
-            (Array1::from(sum), total)
-        })
-        .collect();
+        }
+        (Array1::from(sum), total)
+    });
     let total: f64 = sums.iter().map(|(_, total)| total).sum();
     sums.iter().fold(Array1::zeros(x.ncols()), |all, (sum, _)| all + sum) / total
 }
@@ -50,41 +47,39 @@ pub(super) fn gram(
     let part = rows.div_ceil(parts).max(BLOCK);
     // The lower triangle is summed in panels of columns, which saves a third of the products.
     let panel = columns.div_ceil(4).max(48);
-    let sums: Vec<Array2<f64>> = (0..rows.div_ceil(part))
-        .into_par_iter()
-        .map(|index| {
-            let mut sum = Array2::zeros((columns, columns));
-            let mut buffer = Array2::zeros((BLOCK, columns));
-            let mut used = 0;
-            let end = ((index + 1) * part).min(rows);
-            for row in index * part..end {
-                let weight = weights.map_or(1.0, |weights| weights[row]);
-                if weight > 0.0 {
-                    let mut to = buffer.row_mut(used);
-                    to.slice_mut(s![..split]).assign(&x.row(row));
-                    to.slice_mut(s![split..]).assign(&y.row(row));
-                    if let Some(means) = means {
-                        to -= &ArrayView1::from(means);
-                    }
-                    if weight != 1.0 {
-                        to *= weight.sqrt();
-                    }
-                    used += 1;
+    let work = rows * columns + parallel::products([rows, columns, columns]);
+    let sums: Vec<Array2<f64>> = parallel::map(work, 0..rows.div_ceil(part), |index| {
+        let mut sum = Array2::zeros((columns, columns));
+        let mut buffer = Array2::zeros((BLOCK, columns));
+        let mut used = 0;
+        let end = ((index + 1) * part).min(rows);
+        for row in index * part..end {
+            let weight = weights.map_or(1.0, |weights| weights[row]);
+            if weight > 0.0 {
+                let mut to = buffer.row_mut(used);
+                to.slice_mut(s![..split]).assign(&x.row(row));
+                to.slice_mut(s![split..]).assign(&y.row(row));
+                if let Some(means) = means {
+                    to -= &ArrayView1::from(means);
                 }
-                if used == BLOCK || row + 1 == end {
-                    let block = buffer.slice(s![..used, ..]);
-                    for start in (0..columns).step_by(panel) {
-                        let stop = (start + panel).min(columns);
-                        let left = block.slice(s![.., start..]);
-                        let to = sum.slice_mut(s![start.., start..stop]);
-                        linalg::add_matmul(to, left.t(), block.slice(s![.., start..stop]));
-                    }
-                    used = 0;
+                if weight != 1.0 {
+                    to *= weight.sqrt();
                 }
+                used += 1;
             }
-            sum
-        })
-        .collect();
+            if used == BLOCK || row + 1 == end {
+                let block = buffer.slice(s![..used, ..]);
+                for start in (0..columns).step_by(panel) {
+                    let stop = (start + panel).min(columns);
+                    let left = block.slice(s![.., start..]);
+                    let to = sum.slice_mut(s![start.., start..stop]);
+                    linalg::add_matmul(to, left.t(), block.slice(s![.., start..stop]));
+                }
+                used = 0;
+            }
+        }
+        sum
+    });
     let mut all = sums.into_iter().reduce(|all, sum| all + sum).unwrap_or_default();
     for row in 0..columns {
         for column in row + 1..columns {

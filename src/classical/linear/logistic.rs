@@ -10,6 +10,7 @@ use crate::classical::ClassWeight;
 use crate::classical::data::{Accepts, Classes, Training};
 use crate::classical::estimator::{FitClassifier, Parameters};
 use crate::classical::optimize::lbfgs;
+use crate::classical::parallel;
 use crate::classical::params::params;
 use ndarray::Array2;
 
@@ -116,10 +117,12 @@ impl LogisticRegressionParams {
         };
         let codes = &data.y.codes;
         let start = vec![0.0; objective.size()];
-        let minimum = lbfgs(start, self.tol, self.max_iter, |point, gradient| {
-            objective.evaluate(point, gradient, |row, values| match values {
-                [value] => binary_loss(codes[row], weight(row), value),
-                values => multinomial_loss(codes[row], weight(row), values),
+        let minimum = parallel::within(objective.work(), || {
+            lbfgs(start, self.tol, self.max_iter, |point, gradient| {
+                objective.evaluate(point, gradient, |row, values| match values {
+                    [value] => binary_loss(codes[row], weight(row), value),
+                    values => multinomial_loss(codes[row], weight(row), values),
+                })
             })
         });
         let minimum = minimum.ok_or_else(|| overflow(Self::NAME))?;

@@ -4,8 +4,8 @@
 use super::rows::Rows;
 use crate::classical::data::Matrix;
 use crate::classical::linalg;
+use crate::classical::parallel;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
-use rayon::prelude::*;
 
 /// Rows whose values are computed at a time; they and their gradients stay in the cache.
 const BLOCK: usize = 256;
@@ -33,6 +33,12 @@ impl Objective<'_, '_> {
         self.outputs * (self.x.columns() + usize::from(self.fit_intercept))
     }
 
+    /// What an evaluation takes: products, and an exponential for each value.
+    pub fn work(&self) -> usize {
+        let (rows, columns) = (self.x.rows(), self.x.columns());
+        rows * self.outputs * 8 + parallel::products([4 * rows, self.outputs, columns])
+    }
+
     /// The value at a point, and its gradient. `loss` is given a row's index and the values of the
     /// functions there; it returns the row's loss and leaves the derivatives in the values' place.
     pub fn evaluate(
@@ -43,18 +49,15 @@ impl Objective<'_, '_> {
     ) -> f64 {
         let rows = self.x.rows();
         let part = rows.div_ceil(PARTS).max(2 * BLOCK);
-        let parts: Vec<(f64, Vec<f64>)> = (0..rows.div_ceil(part))
-            .into_par_iter()
-            .map(|index| {
-                let mut gradient = vec![0.0; point.len()];
-                let mut value = 0.0;
-                let end = ((index + 1) * part).min(rows);
-                for start in (index * part..end).step_by(BLOCK) {
-                    value += self.block(start, (start + BLOCK).min(end), point, &mut gradient, &loss);
-                }
-                (value, gradient)
-            })
-            .collect();
+        let parts: Vec<(f64, Vec<f64>)> = parallel::map(self.work(), 0..rows.div_ceil(part), |index| {
+            let mut gradient = vec![0.0; point.len()];
+            let mut value = 0.0;
+            let end = ((index + 1) * part).min(rows);
+            for start in (index * part..end).step_by(BLOCK) {
+                value += self.block(start, (start + BLOCK).min(end), point, &mut gradient, &loss);
+            }
+            (value, gradient)
+        });
         let coefficients = self.outputs * self.x.columns();
         gradient.fill(0.0);
         let mut sum = 0.0;

@@ -1,9 +1,9 @@
 //! A weighted sum of normal densities, and what one step of expectation maximisation needs of it.
 
 use crate::classical::linalg::{add_matmul, cholesky, matmul_into, solve_lower};
+use crate::classical::parallel;
 use crate::{Error, Result};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
@@ -146,17 +146,19 @@ impl Density {
         self.means.rows().into_iter().map(|mean| &block - &mean).collect()
     }
 
+    /// What a step on so many rows takes.
+    pub fn work(&self, x: ArrayView2<'_, f64>) -> usize {
+        x.nrows() * self.weights.len() * (8 + x.ncols())
+    }
+
     /// The log-likelihood of each row and its probabilities of the components, `[rows, components]`.
     pub fn expectation(&self, x: ArrayView2<'_, f64>) -> (Vec<f64>, Array2<f64>) {
-        let blocks: Vec<_> = x.axis_chunks_iter(Axis(0), self.block()).collect();
-        let parts: Vec<_> = blocks
-            .into_par_iter()
-            .map(|block| {
-                let mut scratch = Array2::zeros(block.dim());
-                let mut joint = self.log_joint(&self.differences(block), &mut scratch);
-                (normalize(&mut joint), joint)
-            })
-            .collect();
+        let blocks = x.axis_chunks_iter(Axis(0), self.block());
+        let parts: Vec<_> = parallel::map(self.work(x), blocks, |block| {
+            let mut scratch = Array2::zeros(block.dim());
+            let mut joint = self.log_joint(&self.differences(block), &mut scratch);
+            (normalize(&mut joint), joint)
+        });
         let mut log_likelihoods = Vec::with_capacity(x.nrows());
         let mut probabilities = Array2::zeros((x.nrows(), self.weights.len()));
         for (part, joint) in parts {
@@ -170,29 +172,26 @@ impl Density {
     /// The moments of samples, weighted by their probabilities of the components, or by given ones.
     pub fn moments(&self, x: ArrayView2<'_, f64>, given: Option<ArrayView2<'_, f64>>) -> Moments {
         let part = x.nrows().div_ceil(PARTS).max(1);
-        let starts: Vec<usize> = (0..x.nrows()).step_by(part).collect();
-        let parts: Vec<Moments> = starts
-            .into_par_iter()
-            .map(|start| {
-                let end = x.nrows().min(start + part);
-                let mut moments = self.no_moments();
-                let mut scratch = Array2::zeros((self.block(), x.ncols()));
-                for from in (start..end).step_by(self.block()) {
-                    let to = end.min(from + self.block());
-                    let mut differences = self.differences(x.slice(s![from..to, ..]));
-                    let probabilities = match given {
-                        Some(given) => given.slice(s![from..to, ..]).to_owned(),
-                        None => {
-                            let mut joint = self.log_joint(&differences, &mut scratch);
-                            moments.log_likelihood += normalize(&mut joint).iter().sum::<f64>();
-                            joint
-                        }
-                    };
-                    moments.add(self.kind, &mut differences, &probabilities);
-                }
-                moments
-            })
-            .collect();
+        let starts = (0..x.nrows()).step_by(part);
+        let parts: Vec<Moments> = parallel::map(self.work(x), starts, |start| {
+            let end = x.nrows().min(start + part);
+            let mut moments = self.no_moments();
+            let mut scratch = Array2::zeros((self.block(), x.ncols()));
+            for from in (start..end).step_by(self.block()) {
+                let to = end.min(from + self.block());
+                let mut differences = self.differences(x.slice(s![from..to, ..]));
+                let probabilities = match given {
+                    Some(given) => given.slice(s![from..to, ..]).to_owned(),
+                    None => {
+                        let mut joint = self.log_joint(&differences, &mut scratch);
+                        moments.log_likelihood += normalize(&mut joint).iter().sum::<f64>();
+                        joint
+                    }
+                };
+                moments.add(self.kind, &mut differences, &probabilities);
+            }
+            moments
+        });
         let mut total = self.no_moments();
         for part in parts {
             total.counts += &part.counts;

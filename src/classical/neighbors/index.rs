@@ -4,8 +4,8 @@ use super::brute;
 use super::metric::Distance;
 use super::tree::{Shape, Tree};
 use crate::Result;
+use crate::classical::parallel;
 use ndarray::{Array2, ArrayView2};
-use rayon::prelude::*;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BinaryHeap;
@@ -277,25 +277,26 @@ impl Index {
     ) -> Vec<T> {
         let count = queries.len() / self.columns;
         let share = count.div_ceil(rayon::current_num_threads()).clamp(1, QUERIES);
-        let answers =
-            queries.par_chunks(share * self.columns).enumerate().flat_map_iter(|(chunk, queries)| {
-                let first = chunk * share;
-                let mut visits: Vec<V> =
-                    (0..queries.len() / self.columns).map(|query| start(first + query)).collect();
-                match &self.search {
-                    Search::Tree(tree) => {
-                        for (query, visit) in queries.chunks_exact(self.columns).zip(&mut visits) {
-                            tree.search(self.distance, &self.points, query, visit);
-                        }
-                    }
-                    Search::Products(products) => products.search(&self.points, queries, &mut visits),
-                    Search::Brute => {
-                        brute::search(self.distance, &self.points, self.columns, queries, &mut visits)
+        let work = count * self.points.len() / if matches!(self.search, Search::Tree(_)) { 16 } else { 4 };
+        let chunks = queries.chunks(share * self.columns).enumerate();
+        let answers = parallel::map(work, chunks, |(chunk, queries)| {
+            let first = chunk * share;
+            let mut visits: Vec<V> =
+                (0..queries.len() / self.columns).map(|query| start(first + query)).collect();
+            match &self.search {
+                Search::Tree(tree) => {
+                    for (query, visit) in queries.chunks_exact(self.columns).zip(&mut visits) {
+                        tree.search(self.distance, &self.points, query, visit);
                     }
                 }
-                visits.into_iter().map(&finish)
-            });
-        answers.collect()
+                Search::Products(products) => products.search(&self.points, queries, &mut visits),
+                Search::Brute => {
+                    brute::search(self.distance, &self.points, self.columns, queries, &mut visits)
+                }
+            }
+            visits.into_iter().map(&finish).collect::<Vec<T>>()
+        });
+        answers.into_iter().flatten().collect()
     }
 }
 

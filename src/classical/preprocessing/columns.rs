@@ -1,9 +1,9 @@
 //! What the transformers share: work column by column.
 
 use crate::classical::data::{Accepts, Matrix, Training};
+use crate::classical::parallel;
 use crate::{Error, Result};
-use ndarray::{Array2, ArrayViewMut1, Axis};
-use rayon::prelude::*;
+use ndarray::{Array2, ArrayView1, ArrayViewMut1, Axis};
 
 /// NaN is a missing value.
 pub(super) const MISSING: Accepts = Accepts { missing: true, ..Accepts::PLAIN };
@@ -37,8 +37,8 @@ pub(super) fn map_columns(
 
 /// Works on the rows of a matrix on all cores.
 pub(super) fn each_row(x: &mut Array2<f64>, work: impl Fn(usize, ArrayViewMut1<'_, f64>) + Sync) {
-    let blocks: Vec<_> = x.axis_chunks_iter_mut(Axis(0), BLOCK).collect();
-    blocks.into_par_iter().enumerate().for_each(|(block, mut rows)| {
+    let size = 2 * x.len();
+    parallel::for_each(size, x.axis_chunks_iter_mut(Axis(0), BLOCK).enumerate(), |(block, mut rows)| {
         for (row, values) in rows.rows_mut().into_iter().enumerate() {
             work(block * BLOCK + row, values);
         }
@@ -70,7 +70,8 @@ pub(super) fn each_column<Y: Sync>(
     number: impl Fn(&[f64]) -> f64 + Sync,
 ) -> Result<Vec<f64>> {
     let columns = present(name, data)?;
-    let numbers: Vec<f64> = columns.par_iter().map(|values| number(values)).collect();
+    let numbers: Vec<f64> =
+        parallel::map(32 * data.x.rows() * columns.len(), &columns, |values| number(values));
     match numbers.iter().position(|number| !number.is_finite()) {
         Some(column) => Err(Error::op(name, format!("the values of column {column} are too large"))),
         None => Ok(numbers),
@@ -92,10 +93,9 @@ pub(super) fn present<Y>(name: &'static str, data: &Training<'_, Y>) -> Result<V
 /// The values of each column without the missing ones; a column may be empty.
 pub(super) fn columns(x: &Matrix<'_>) -> Vec<Vec<f64>> {
     let x = x.dense();
-    (0..x.ncols())
-        .into_par_iter()
-        .map(|column| x.column(column).iter().copied().filter(|value| !value.is_nan()).collect())
-        .collect()
+    let values =
+        |column: ArrayView1<'_, f64>| column.iter().copied().filter(|value| !value.is_nan()).collect();
+    parallel::map(4 * x.len(), x.columns(), values)
 }
 
 /// Ascending.

@@ -1,11 +1,11 @@
 //! Kernel functions, evaluated on whole rows and blocks.
 
 use crate::classical::linalg;
+use crate::classical::parallel;
 use crate::classical::params::{Setting, untagged};
 use crate::vectors::vectorised;
 use crate::{Error, Result};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Which function measures how alike two rows are.
@@ -155,14 +155,20 @@ impl KernelFunction {
         y: ArrayView2<'_, f64>,
         weights: ArrayView2<'_, f64>,
     ) -> Array2<f64> {
+        if self.kernel == Kernel::Linear {
+            // A linear function is one product, however many rows it was made of.
+            return linalg::matmul(x.view(), linalg::matmul(y.t(), weights).view());
+        }
         let mut out = Array2::zeros((x.nrows(), weights.ncols()));
         if out.is_empty() {
             return out;
         }
         let (x_norms, y_norms) = (squared_norms(x.view()), squared_norms(y));
         let width = weights.ncols();
-        let pieces = out.as_slice_mut().unwrap_or_default().par_chunks_mut(ROWS * width);
-        pieces.enumerate().for_each(|(piece, out)| {
+        let pieces = out.as_slice_mut().unwrap_or_default().chunks_mut(ROWS * width).enumerate();
+        let pairs = x.nrows() * y.nrows();
+        let work = 2 * pairs + parallel::products([pairs, x.ncols() + width, 1]);
+        parallel::for_each(work, pieces, |(piece, out)| {
             let first = piece * ROWS;
             let count = out.len() / width;
             let x = x.slice(s![first..first + count, ..]);

@@ -6,10 +6,10 @@ use super::platt::{Sigmoid, couple};
 use super::solver::{Effort, Problem, Solution};
 use crate::classical::class_weight::ClassWeight;
 use crate::classical::data::{Classes, Matrix, Training};
+use crate::classical::parallel;
 use crate::classical::random;
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView2, Axis, s};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// What the margin is traded against.
@@ -170,21 +170,20 @@ impl OneVsOne {
             return Err(Error::op(settings.name, format!("every row of class {label} has weight 0")));
         }
         let pairs: Vec<(usize, usize)> = pairs(classes).collect();
-        let solved: Vec<(Solution, Option<Sigmoid>)> = pairs
-            .par_iter()
-            .enumerate()
-            .map(|(part, &(i, j))| {
-                let rows: Vec<usize> = members[i].iter().chain(&members[j]).copied().collect();
-                let pair = Pair {
-                    first: (0..rows.len()).map(|place| place < members[i].len()).collect(),
-                    weight: rows.iter().map(|&row| weight(row)).collect(),
-                    rows,
-                };
-                let sigmoid =
-                    settings.probability.then(|| pair.sigmoid(&settings, x.view(), part)).transpose()?;
-                Ok((pair.solve(&settings, x.view())?, sigmoid))
-            })
-            .collect::<Result<_>>()?;
+        // Each pair evaluates a good part of its kernel at least.
+        let work = pairs.iter().map(|&(i, j)| (members[i].len() + members[j].len()).pow(2)).sum();
+        let solved = parallel::map(work, pairs.iter().enumerate(), |(part, &(i, j))| {
+            let rows: Vec<usize> = members[i].iter().chain(&members[j]).copied().collect();
+            let pair = Pair {
+                first: (0..rows.len()).map(|place| place < members[i].len()).collect(),
+                weight: rows.iter().map(|&row| weight(row)).collect(),
+                rows,
+            };
+            let sigmoid =
+                settings.probability.then(|| pair.sigmoid(&settings, x.view(), part)).transpose()?;
+            Ok((pair.solve(&settings, x.view())?, sigmoid))
+        });
+        let solved: Vec<(Solution, Option<Sigmoid>)> = solved.into_iter().collect::<Result<_>>()?;
         // Every row's coefficients against the other classes, of which it is kept if one is not 0.
         let mut coefficients: Vec<Array2<f64>> =
             members.iter().map(|rows| Array2::zeros((rows.len(), classes - 1))).collect();

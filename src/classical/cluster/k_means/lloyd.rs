@@ -2,16 +2,21 @@
 
 use crate::classical::linalg;
 use crate::classical::neighbors::Distance;
+use crate::classical::parallel;
 use crate::classical::random;
 use crate::vectors::vectorised;
 use fastrand::Rng;
 use ndarray::{Array2, ArrayView2, s};
-use rayon::prelude::*;
 
 /// Rows whose distances to all centres are computed together.
 const BLOCK: usize = 256;
 /// Pieces that the rows are divided into at most: each adds up its own means, whatever thread it runs on.
 const PIECES: usize = 32;
+
+/// What it takes to find the nearest centre of each row.
+pub(super) fn work(x: ArrayView2<'_, f64>, clusters: usize) -> usize {
+    x.nrows() * clusters + parallel::products([x.nrows(), x.ncols(), clusters])
+}
 
 fn piece(rows: usize) -> usize {
     rows.div_ceil(PIECES).max(BLOCK)
@@ -19,12 +24,13 @@ fn piece(rows: usize) -> usize {
 
 /// The nearest centre of each row, the first of equally near ones, and whether any was another before.
 pub(super) fn assign(x: ArrayView2<'_, f64>, centers: &Array2<f64>, labels: &mut [usize]) -> bool {
-    let moved = labels.par_chunks_mut(piece(x.nrows())).enumerate().map(|(at, labels)| {
-        let start = at * piece(x.nrows());
-        assign_piece(x.slice(s![start..start + labels.len(), ..]), centers, labels)
-    });
-    // All pieces are to run, so that `any` will not do.
-    moved.reduce(|| false, |a, b| a | b)
+    let size = piece(x.nrows());
+    let moved =
+        parallel::map(work(x, centers.nrows()), labels.chunks_mut(size).enumerate(), |(at, labels)| {
+            let start = at * size;
+            assign_piece(x.slice(s![start..start + labels.len(), ..]), centers, labels)
+        });
+    moved.contains(&true)
 }
 
 fn assign_piece(x: ArrayView2<'_, f64>, centers: &Array2<f64>, labels: &mut [usize]) -> bool {
@@ -66,19 +72,15 @@ pub(super) fn sums(
     clusters: usize,
 ) -> (Array2<f64>, Vec<f64>) {
     let size = piece(x.nrows());
-    let parts: Vec<(Array2<f64>, Vec<f64>)> = labels
-        .par_chunks(size)
-        .enumerate()
-        .map(|(at, labels)| {
-            let (mut sums, mut totals) = (Array2::zeros((clusters, x.ncols())), vec![0.0; clusters]);
-            for (row, &label) in (at * size..).zip(labels) {
-                let weight = weights.map_or(1.0, |weights| weights[row]);
-                totals[label] += weight;
-                sums.row_mut(label).scaled_add(weight, &x.row(row));
-            }
-            (sums, totals)
-        })
-        .collect();
+    let parts = parallel::map(x.len(), labels.chunks(size).enumerate(), |(at, labels)| {
+        let (mut sums, mut totals) = (Array2::zeros((clusters, x.ncols())), vec![0.0; clusters]);
+        for (row, &label) in (at * size..).zip(labels) {
+            let weight = weights.map_or(1.0, |weights| weights[row]);
+            totals[label] += weight;
+            sums.row_mut(label).scaled_add(weight, &x.row(row));
+        }
+        (sums, totals)
+    });
     let start = (Array2::zeros((clusters, x.ncols())), vec![0.0; clusters]);
     parts.into_iter().fold(start, |(mut sums, mut totals), (part, weights)| {
         sums += &part;
@@ -202,13 +204,12 @@ pub(in crate::classical) fn plus_plus(
     while chosen.len() < clusters {
         let shares: Vec<f64> = nearest.iter().enumerate().map(|(row, square)| square * weight(row)).collect();
         let candidates: Vec<usize> = (0..trials).map(|_| random::weighted(rng, &shares)).collect();
-        let tried = candidates.par_iter().map(|&row| {
+        let tried = parallel::map(trials * x.len() / 4, candidates, |row| {
             let mut squares = squares(row);
             squares.iter_mut().zip(&nearest).for_each(|(square, &before)| *square = square.min(before));
             let left = inertia(&squares, weights);
             (left, row, squares)
         });
-        let tried: Vec<(f64, usize, Vec<f64>)> = tried.collect();
         if let Some((_, row, squares)) = tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)) {
             chosen.push(row);
             nearest = squares;

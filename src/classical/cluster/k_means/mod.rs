@@ -9,6 +9,7 @@ pub use mini_batch::{MiniBatchKMeans, MiniBatchKMeansParams};
 use crate::classical::data::{Features, Matrix, Training};
 use crate::classical::estimator::{Clusterer, FitClusterer, Model, Parameters};
 use crate::classical::neighbors::Distance;
+use crate::classical::parallel;
 use crate::classical::params::{model, params};
 use crate::classical::random;
 use crate::{Error, Result};
@@ -160,9 +161,11 @@ impl FitClusterer for KMeansParams {
         let mut best: Option<lloyd::Run> = None;
         for run in 0..runs {
             let mut rng = random::stream(self.seed, run);
-            let centers =
-                self.init.centers(Self::NAME, x.view(), weights, &mean, self.n_clusters, &mut rng)?;
-            let run = lloyd::run(x.view(), weights, centers, self.max_iter, tolerance);
+            let run = parallel::within(lloyd::work(x.view(), self.n_clusters), || {
+                let centers =
+                    self.init.centers(Self::NAME, x.view(), weights, &mean, self.n_clusters, &mut rng)?;
+                Ok(lloyd::run(x.view(), weights, centers, self.max_iter, tolerance))
+            })?;
             if best.as_ref().is_none_or(|best| run.inertia < best.inertia) {
                 best = Some(run);
             }

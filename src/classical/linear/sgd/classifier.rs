@@ -8,10 +8,10 @@ use crate::classical::data::{Accepts, Classes, Training};
 use crate::classical::estimator::{FitClassifier, Parameters};
 use crate::classical::linear::function::{Linear, linear_classifier, overflow, sigmoid};
 use crate::classical::linear::rows::Rows;
+use crate::classical::parallel;
 use crate::classical::params::params;
 use crate::classical::random;
 use ndarray::Array2;
-use rayon::prelude::*;
 
 linear_classifier!(
     /// A fitted linear classifier; it gives probabilities if its loss was `LogLoss` or `ModifiedHuber`.
@@ -191,22 +191,19 @@ impl SGDClassifierParams {
         if training.is_empty() {
             return Err(crate::Error::op(name, "early_stopping leaves no samples to learn from"));
         }
-        let fits: Option<Vec<Fitted>> = (0..outputs)
-            .into_par_iter()
-            .map(|output| {
-                let code = output + first;
-                let y: Vec<f64> =
-                    data.y.codes.iter().map(|&own| if own == code { 1.0 } else { -1.0 }).collect();
-                let accuracy = |coef: &[f64], intercept: f64| {
-                    let right =
-                        |&&row: &&usize| (rows.get(row).dot(coef) + intercept > 0.0) == (y[row] > 0.0);
-                    held.iter().filter(right).count() as f64 / held.len() as f64
-                };
-                let validate: Option<Validate<'_>> = if held.is_empty() { None } else { Some(&accuracy) };
-                let samples = Data { rows, features, y: &y, weights: &weights, training: training.clone() };
-                descend(&self.settings(), &samples, &mut random::stream(self.seed, output), validate)
-            })
-            .collect();
+        let work = outputs * data.x.rows() * features * 16;
+        let fits: Vec<Option<Fitted>> = parallel::map(work, 0..outputs, |output| {
+            let code = output + first;
+            let y: Vec<f64> = data.y.codes.iter().map(|&own| if own == code { 1.0 } else { -1.0 }).collect();
+            let accuracy = |coef: &[f64], intercept: f64| {
+                let right = |&&row: &&usize| (rows.get(row).dot(coef) + intercept > 0.0) == (y[row] > 0.0);
+                held.iter().filter(right).count() as f64 / held.len() as f64
+            };
+            let validate: Option<Validate<'_>> = if held.is_empty() { None } else { Some(&accuracy) };
+            let samples = Data { rows, features, y: &y, weights: &weights, training: training.clone() };
+            descend(&self.settings(), &samples, &mut random::stream(self.seed, output), validate)
+        });
+        let fits: Option<Vec<Fitted>> = fits.into_iter().collect();
         let fits = fits.ok_or_else(|| overflow(name))?;
         let coef = Array2::from_shape_fn((outputs, features), |(output, column)| fits[output].coef[column]);
         let linear = Linear::new(name, coef, fits.iter().map(|fit| fit.intercept).collect())?;

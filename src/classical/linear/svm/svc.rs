@@ -10,10 +10,10 @@ use crate::classical::linear::elastic_net::check_descent;
 use crate::classical::linear::function::{Linear, linear_classifier, overflow};
 use crate::classical::linear::logistic::check_c;
 use crate::classical::linear::rows::Rows;
+use crate::classical::parallel;
 use crate::classical::params::params;
 use crate::classical::random;
 use ndarray::Array2;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 linear_classifier!(
@@ -93,43 +93,40 @@ impl FitClassifier for LinearSVCParams {
         let constant = if self.fit_intercept { self.intercept_scaling } else { 0.0 };
         let samples = Samples { rows: Rows::of(&data.x)?, count, features, constant };
         let (outputs, first) = if classes == 2 { (1, 1) } else { (classes, 0) };
-        let fits: Vec<Option<(Vec<f64>, usize)>> = (0..outputs)
-            .into_par_iter()
-            .map(|output| {
-                let code = output + first;
-                let y: Vec<f64> =
-                    data.y.codes.iter().map(|&own| if own == code { 1.0 } else { -1.0 }).collect();
-                match &data.x {
-                    Matrix::Dense(x)
-                        if self.loss == LinearSVCLoss::SquaredHinge
-                            && features <= NEWTON_COLUMNS.min(count) =>
-                    {
-                        // As in liblinear: the rarer class decides how far the gradient must fall.
-                        let rarer = y
-                            .iter()
-                            .filter(|&&own| own > 0.0)
-                            .count()
-                            .min(y.iter().filter(|&&own| own < 0.0).count());
-                        let tol = self.tol * rarer.max(1) as f64 / count as f64;
-                        newton::squared_hinge(x.view(), samples, &y, &costs, tol, self.max_iter)
-                    }
-                    _ => {
-                        let descent = Descent {
-                            tol: self.tol,
-                            max_iter: self.max_iter,
-                            rng: random::stream(self.seed, output),
-                        };
-                        Some(dual::classify(
-                            samples,
-                            &y,
-                            &costs,
-                            self.loss == LinearSVCLoss::SquaredHinge,
-                            descent,
-                        ))
-                    }
+        // Tens of passes over the samples.
+        let work = outputs * count * features * 16;
+        let fits: Vec<Option<(Vec<f64>, usize)>> = parallel::map(work, 0..outputs, |output| {
+            let code = output + first;
+            let y: Vec<f64> = data.y.codes.iter().map(|&own| if own == code { 1.0 } else { -1.0 }).collect();
+            match &data.x {
+                Matrix::Dense(x)
+                    if self.loss == LinearSVCLoss::SquaredHinge && features <= NEWTON_COLUMNS.min(count) =>
+                {
+                    // As in liblinear: the rarer class decides how far the gradient must fall.
+                    let rarer = y
+                        .iter()
+                        .filter(|&&own| own > 0.0)
+                        .count()
+                        .min(y.iter().filter(|&&own| own < 0.0).count());
+                    let tol = self.tol * rarer.max(1) as f64 / count as f64;
+                    newton::squared_hinge(x.view(), samples, &y, &costs, tol, self.max_iter)
                 }
-            })
-            .collect();
+                _ => {
+                    let descent = Descent {
+                        tol: self.tol,
+                        max_iter: self.max_iter,
+                        rng: random::stream(self.seed, output),
+                    };
+                    Some(dual::classify(
+                        samples,
+                        &y,
+                        &costs,
+                        self.loss == LinearSVCLoss::SquaredHinge,
+                        descent,
+                    ))
+                }
+            }
+        });
         let fits: Option<Vec<_>> = fits.into_iter().collect();
         let fits = fits.ok_or_else(|| overflow(Self::NAME))?;
         let coef = Array2::from_shape_fn((outputs, features), |(output, column)| fits[output].0[column]);
