@@ -1,16 +1,13 @@
 //! Growing a boosted tree leaf by leaf, the most gaining first, on histograms.
 
-use super::binning::{Binned, Bins};
+use super::binning::{Binned, Bins, Group};
 use super::histogram::{FeatureSums, fill, subtract};
-use super::split::{Feature, Limits, Monotonic, Split, Totals, contains};
+use super::split::{Feature, Limits, Monotonic, Split, Thresholds, Totals, contains};
+use crate::classical::parallel;
 use crate::classical::random;
 use crate::classical::tree::Tree;
 use crate::classical::tree::structure::Rule;
 use fastrand::Rng;
-use rayon::prelude::*;
-
-/// Nodes with less to add up than this, in row times feature, are done by one thread.
-const PARALLEL_FROM: usize = 1 << 15;
 
 /// How trees are grown.
 #[derive(Debug, Clone)]
@@ -55,12 +52,14 @@ struct Node<const N: usize> {
 pub(super) struct Buffers<const N: usize> {
     histograms: Vec<Vec<FeatureSums<N>>>,
     ordered: Vec<[f32; 2]>,
+    /// One for each group.
+    thresholds: Vec<Thresholds>,
     scratch: Vec<u32>,
 }
 
 impl<const N: usize> Default for Buffers<N> {
     fn default() -> Self {
-        Buffers { histograms: Vec::new(), ordered: Vec::new(), scratch: Vec::new() }
+        Buffers { histograms: Vec::new(), ordered: Vec::new(), thresholds: Vec::new(), scratch: Vec::new() }
     }
 }
 
@@ -208,22 +207,24 @@ impl<const N: usize> Grower<'_, N> {
         let drawn = [self.draw(), self.draw()];
         let (binned, gradients) = (self.binned, self.gradients);
         let features = binned.features.len();
+        let judged = |node: &Node<N>| (node.totals, node.leaf.value, self.limits(node.bounds));
+        let nodes = [Some(judged(small)), large.as_deref().map(judged)];
         let rows = &self.rows[small.leaf.rows.clone()];
+        let Buffers { ordered, thresholds, .. } = &mut *self.buffers;
+        thresholds.resize_with(binned.groups.len(), Thresholds::default);
         let ordered = if rows.len() == gradients.len() {
             gradients
         } else {
-            self.buffers.ordered.clear();
-            self.buffers.ordered.extend(rows.iter().map(|&row| gradients[row as usize]));
-            &self.buffers.ordered[..]
+            ordered.clear();
+            ordered.extend(rows.iter().map(|&row| gradients[row as usize]));
+            &ordered[..]
         };
-        let judged = |node: &Node<N>| (node.totals, node.leaf.value, self.limits(node.bounds));
-        let nodes = [Some(judged(small)), large.as_deref().map(judged)];
         // The large child's histograms, in as many pieces as there are groups; empty without a parent.
         let mut large_pieces = pieces(binned, large.as_mut().map_or(&mut [], |node| &mut node.histograms));
         let small_pieces = pieces(binned, &mut small.histograms);
         large_pieces.resize_with(small_pieces.len(), Default::default);
-        let work = |((group, small), large): ((usize, &mut [FeatureSums<N>]), &mut [FeatureSums<N>])| {
-            let group = &binned.groups[group];
+        let tasks = binned.groups.iter().zip(thresholds).zip(small_pieces.into_iter().zip(large_pieces));
+        let work = |((group, thresholds), (small, large)): ((&Group, &mut Thresholds), Pieces<'_, N>)| {
             let used = |place: usize| {
                 let feature = group.first + place;
                 binned.features[feature].count() + usize::from(binned.has_missing[feature])
@@ -250,20 +251,14 @@ impl<const N: usize> Grower<'_, N> {
                         monotonic: self.growth.monotonic[index],
                         sums,
                     };
-                    best[side] = better(best[side], feature.best(*totals, *value, limits));
+                    best[side] = better(best[side], feature.best(*totals, *value, limits, thresholds));
                 }
             }
             best
         };
-        let work_size = (rows.len() + 512) * features;
-        let tasks = small_pieces.into_iter().enumerate().zip(large_pieces);
+        let size = (2 * rows.len() + 4 * 256) * features;
         let reduce = |a: [Option<Split>; 2], b: [Option<Split>; 2]| [better(a[0], b[0]), better(a[1], b[1])];
-        let best = if work_size < PARALLEL_FROM {
-            tasks.map(work).fold([None; 2], reduce)
-        } else {
-            let tasks: Vec<_> = tasks.collect();
-            tasks.into_par_iter().map(work).reduce(|| [None; 2], reduce)
-        };
+        let best = parallel::map(size, tasks, work).into_iter().fold([None; 2], reduce);
         small.split = best[0];
         if let Some(large) = large {
             large.split = best[1];
@@ -327,6 +322,13 @@ impl<const N: usize> Grower<'_, N> {
     }
 }
 
+/// What growing the trees of a round takes: a tree adds up its rows a few times, and looks at the bins of two
+/// children for each of its splits.
+pub(super) fn work(binned: &Binned, growth: &Growth, outputs: usize) -> usize {
+    let splits = growth.max_leaf_nodes.min(binned.rows / growth.min_samples_leaf);
+    outputs * binned.features.len() * (4 * binned.rows + 512 * splits)
+}
+
 /// The better of two splits, of equal ones that of the first feature.
 fn better(a: Option<Split>, b: Option<Split>) -> Option<Split> {
     match (a, b) {
@@ -335,6 +337,9 @@ fn better(a: Option<Split>, b: Option<Split>) -> Option<Split> {
         (a, _) => a,
     }
 }
+
+/// A group's histograms of the small child and of the large one.
+type Pieces<'a, const N: usize> = (&'a mut [FeatureSums<N>], &'a mut [FeatureSums<N>]);
 
 /// The histograms of each group.
 fn pieces<'a, const N: usize>(

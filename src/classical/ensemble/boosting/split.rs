@@ -2,6 +2,7 @@
 
 use super::binning::Bins;
 use super::histogram::{FeatureSums, Sums};
+use crate::vectors::vectorised;
 
 /// A category may stand on its own side only with at least this many samples, and noise in rare ones is
 /// damped by as much (scikit-learn's constant).
@@ -31,13 +32,6 @@ pub(super) struct Limits {
     pub bounds: (f64, f64),
 }
 
-impl Limits {
-    #[inline(always)]
-    fn unbounded(&self) -> bool {
-        self.bounds == (f64::NEG_INFINITY, f64::INFINITY)
-    }
-}
-
 /// Sums of gradients and hessians, and the count.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Totals {
@@ -63,21 +57,17 @@ impl Totals {
         }
     }
 
-    #[inline(always)]
-    fn curvature(self, limits: &Limits) -> f64 {
-        self.hessian + limits.l2 + 1e-15
-    }
-
     /// The value that lowers the loss most, within bounds.
     #[inline(always)]
     pub fn value(self, limits: &Limits) -> f64 {
-        let value = -self.gradient / self.curvature(limits);
-        value.max(limits.bounds.0).min(limits.bounds.1)
+        let value = -self.gradient / (self.hessian + limits.l2 + 1e-15);
+        let value = if value < limits.bounds.0 { limits.bounds.0 } else { value };
+        if value > limits.bounds.1 { limits.bounds.1 } else { value }
     }
 
     #[inline(always)]
     fn too_small(self, limits: &Limits) -> bool {
-        self.count < limits.min_samples_leaf || self.hessian < MIN_HESSIAN
+        (self.count < limits.min_samples_leaf) | (self.hessian < MIN_HESSIAN)
     }
 }
 
@@ -133,108 +123,149 @@ pub(super) struct Feature<'a, const N: usize> {
 /// The best split found so far.
 struct Best {
     total: Totals,
-    parent: f64,
     split: Option<Split>,
 }
 
 impl Best {
-    /// Whether a split without bounds certainly gains no more than the best: their comparison with the
-    /// denominators multiplied out, which spares most splits two divisions. A hair of a difference is left
-    /// to the exact comparison.
-    #[inline(always)]
-    fn cannot_win(&self, left: Totals, right: Totals, limits: &Limits) -> bool {
-        let needed = self.split.map_or(0.0, |split| split.gain) - self.parent;
-        let (left_curve, right_curve) = (left.curvature(limits), right.curvature(limits));
-        let reached =
-            left.gradient * left.gradient * right_curve + right.gradient * right.gradient * left_curve;
-        reached < (1.0 - 1e-9) * needed * (left_curve * right_curve)
+    /// What a split must gain more than.
+    fn gain(&self) -> f64 {
+        self.split.map_or(0.0, |split| split.gain)
     }
+}
 
+/// What the splits of a feature in a node are judged by.
+#[derive(Clone, Copy)]
+struct Judge {
+    parent: f64,
+    limits: Limits,
+    /// The sign that the right value less the left one may not have; 0 for any.
+    forbidden: f64,
+}
+
+impl Judge {
+    /// By how much a split into these sums lowers the loss from `parent`; minus infinity if it may not be.
     #[inline(always)]
-    fn offer(
-        &mut self,
-        (left, right): (Totals, Totals),
-        limits: &Limits,
-        monotonic: Monotonic,
-        make: impl FnOnce() -> (usize, BinSet, bool),
-    ) {
-        if limits.unbounded() && self.cannot_win(left, right, limits) {
-            return;
-        }
-        let (left_value, right_value) = (left.value(limits), right.value(limits));
-        let forbidden = match monotonic {
-            Monotonic::None => false,
-            Monotonic::Increasing => left_value > right_value,
-            Monotonic::Decreasing => left_value < right_value,
-        };
+    fn gain(&self, [left, right]: [Totals; 2]) -> f64 {
+        let (left_value, right_value) = (left.value(&self.limits), right.value(&self.limits));
         let gain = self.parent - left.gradient * left_value - right.gradient * right_value;
-        if !forbidden && gain > self.split.map_or(0.0, |split| split.gain) {
-            let (feature, left_bins, missing_left) = make();
-            self.split = Some(Split { feature, left_bins, missing_left, gain, left, right });
-        }
+        let small = left.too_small(&self.limits) | right.too_small(&self.limits);
+        if small | ((right_value - left_value) * self.forbidden > 0.0) { f64::NEG_INFINITY } else { gain }
+    }
+}
+
+/// Bins that are looked at together.
+const BLOCK: usize = 64;
+/// Gains that are computed at a time, at most.
+const LANES: usize = 8;
+
+/// The sums on the near side of some thresholds, what they gain, and their bins: memory that is used over and
+/// over, each time from the start.
+pub(super) struct Thresholds {
+    gradients: [f64; BLOCK],
+    hessians: [f64; BLOCK],
+    counts: [f64; BLOCK],
+    gains: [f64; BLOCK],
+    bins: [usize; BLOCK],
+}
+
+impl Default for Thresholds {
+    fn default() -> Thresholds {
+        let [gradients, hessians, counts, gains] = [[0.0; BLOCK]; 4];
+        Thresholds { gradients, hessians, counts, gains, bins: [0; BLOCK] }
     }
 }
 
 impl<const N: usize> Feature<'_, N> {
     /// The best split of a node with these totals and this value.
-    pub fn best(&self, total: Totals, value: f64, limits: &Limits) -> Option<Split> {
-        let mut best = Best { total, parent: total.gradient * value, split: None };
+    pub fn best(
+        &self,
+        total: Totals,
+        value: f64,
+        limits: &Limits,
+        thresholds: &mut Thresholds,
+    ) -> Option<Split> {
+        let forbidden = match self.monotonic {
+            Monotonic::None => 0.0,
+            Monotonic::Increasing => -1.0,
+            Monotonic::Decreasing => 1.0,
+        };
+        let judge = Judge { parent: total.gradient * value, limits: *limits, forbidden };
+        let mut best = Best { total, split: None };
         match self.bins {
-            Bins::Numbers(_) => {
-                self.scan_up(&mut best, limits);
-                if self.has_missing {
-                    self.scan_down(&mut best, limits);
-                }
-            }
-            Bins::Categories(_) => self.scan_categories(&mut best, limits),
+            Bins::Numbers(_) => vectorised(
+                #[inline(always)]
+                || {
+                    self.scan::<false>(&mut best, judge, thresholds);
+                    if self.has_missing {
+                        self.scan::<true>(&mut best, judge, thresholds);
+                    }
+                },
+            ),
+            Bins::Categories(_) => self.scan_categories(&mut best, judge),
         }
         best.split
     }
 
-    /// All thresholds, with missing values on the right.
-    fn scan_up(&self, best: &mut Best, limits: &Limits) {
-        let last = self.bins.count() - 1 + usize::from(self.has_missing);
-        let mut left = Totals::default();
-        'bins: for (block, sums) in self.sums[..last].chunks(64).enumerate() {
+    /// All thresholds from below, with missing values on the right; `DOWN` from above, with them on the left.
+    #[inline(always)]
+    fn scan<const DOWN: bool>(&self, best: &mut Best, judge: Judge, thresholds: &mut Thresholds) {
+        let (first, end) = if DOWN {
+            (1, self.bins.count())
+        } else {
+            (0, self.bins.count() - 1 + usize::from(self.has_missing))
+        };
+        let total = best.total;
+        let sides = |near: Totals| if DOWN { [total.minus(near), near] } else { [near, total.minus(near)] };
+        let mut near = Totals::default();
+        let Thresholds { gradients, hessians, counts, gains, bins } = thresholds;
+        let blocks = end.div_ceil(BLOCK);
+        for place in 0..blocks {
+            let block = if DOWN { blocks - 1 - place } else { place };
             // An empty bin's threshold parts the same rows as the one before. In small nodes most are empty:
             // they are found without a branch for each.
-            let occupied = sums.iter().enumerate().map(|(bit, sums)| u64::from(sums[N - 1] != 0.0) << bit);
-            let mut occupied = occupied.fold(0, |all, bit| all | bit);
+            let from = block * BLOCK;
+            let all = self.sums[from..end.min(from + BLOCK)].iter().enumerate();
+            let mut occupied = all.fold(0, |all, (bit, sums)| all | u64::from(sums[N - 1] != 0.0) << bit);
+            if from < first {
+                occupied &= !1;
+            }
+            let mut count = 0;
             while occupied != 0 {
-                let bit = occupied.trailing_zeros() as usize;
-                occupied &= occupied - 1;
-                left.add(&sums[bit]);
-                if left.too_small(limits) {
-                    continue;
-                }
-                let right = best.total.minus(left);
-                if right.too_small(limits) {
-                    break 'bins;
-                }
-                let bins = || (self.index, up_to(64 * block + bit), false);
-                best.offer((left, right), limits, self.monotonic, bins);
+                let bit = if DOWN { 63 - occupied.leading_zeros() } else { occupied.trailing_zeros() };
+                occupied ^= 1 << bit;
+                let bin = from + bit as usize;
+                near.add(&self.sums[bin]);
+                gradients[count] = near.gradient;
+                hessians[count] = near.hessian;
+                counts[count] = near.count;
+                bins[count] = bin;
+                count += 1;
             }
-        }
-    }
-
-    /// All thresholds, with missing values on the left.
-    fn scan_down(&self, best: &mut Best, limits: &Limits) {
-        let mut right = Totals::default();
-        for bin in (1..self.bins.count()).rev() {
-            right.add(&self.sums[bin]);
-            if right.too_small(limits) {
-                continue;
+            // Whole vectors; a loop of its own, without a branch, so that it becomes vector code.
+            let padded = count.next_multiple_of(LANES);
+            let sums = gradients[..padded].iter().zip(&hessians[..padded]).zip(&counts[..padded]);
+            for (gain, ((&gradient, &hessian), &count)) in gains[..padded].iter_mut().zip(sums) {
+                *gain = judge.gain(sides(Totals { gradient, hessian, count }));
             }
-            let left = best.total.minus(right);
-            if left.too_small(limits) {
+            let needed = best.gain();
+            if gains[..count].iter().fold(false, |any, &gain| any | (gain > needed)) {
+                let better = |top: usize, place: usize| if gains[place] > gains[top] { place } else { top };
+                let top = (1..count).fold(0, better);
+                let (gradient, hessian, count) = (gradients[top], hessians[top], counts[top]);
+                let [left, right] = sides(Totals { gradient, hessian, count });
+                let left_bins = up_to(bins[top] - usize::from(DOWN));
+                let (feature, missing_left, gain) = (self.index, DOWN, gains[top]);
+                best.split = Some(Split { feature, left_bins, missing_left, gain, left, right });
+            }
+            if sides(near)[usize::from(!DOWN)].too_small(&judge.limits) {
                 break;
             }
-            best.offer((left, right), limits, self.monotonic, || (self.index, up_to(bin - 1), true));
         }
     }
 
     /// Categories in the order of their mean gradient, from both ends (Fisher, 1958).
-    fn scan_categories(&self, best: &mut Best, limits: &Limits) {
+    fn scan_categories(&self, best: &mut Best, judge: Judge) {
+        let limits = &judge.limits;
         let missing = self.bins.count();
         let support = best.total.count / best.total.hessian;
         let mut order: Vec<(f64, usize)> = (0..missing + usize::from(self.has_missing))
@@ -257,8 +288,12 @@ impl<const N: usize> Feature<'_, N> {
                 if right.too_small(limits) {
                     break;
                 }
-                let missing_left = self.has_missing && contains(&set, missing);
-                best.offer((left, right), limits, Monotonic::None, || (self.index, set, missing_left));
+                let gain = judge.gain([left, right]);
+                if gain > best.gain() {
+                    let missing_left = self.has_missing && contains(&set, missing);
+                    best.split =
+                        Some(Split { feature: self.index, left_bins: set, missing_left, gain, left, right });
+                }
             }
         }
     }

@@ -1,17 +1,19 @@
 //! The rounds of boosting: gradients, a tree for each output, new raw predictions.
 
 use super::binning::Binned;
-use super::grow::{Buffers, Grown, Growth, grow};
+use super::grow::{self, Buffers, Grown, Growth};
 use super::loss::{Loss, Sample, softmax};
+use crate::classical::parallel;
 use crate::classical::random;
 use crate::classical::tree::{Tree, add_values};
 use crate::{Error, Result};
 use ndarray::ArrayView2;
-use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
 /// How many rows' gradients are computed at once.
 const CHUNK: usize = 4096;
+/// What a value of a loss takes, or an exponential: in nanoseconds, about.
+const LOSS: usize = 4;
 
 /// When to stop before the last round.
 pub(super) struct Stopping<'a> {
@@ -45,11 +47,13 @@ pub(super) struct Trained {
 /// # Errors
 /// Targets so large that gradients overflow single precision.
 pub(super) fn train(plan: &Plan<'_>, binned: &Binned, sample: Sample<'_>) -> Result<Trained> {
-    if plan.loss.constant_hessian() && sample.weights.is_none() {
-        rounds::<2>(plan, binned, sample)
-    } else {
-        rounds::<3>(plan, binned, sample)
-    }
+    parallel::within(grow::work(binned, &plan.growth, plan.loss.outputs()), || {
+        if plan.loss.constant_hessian() && sample.weights.is_none() {
+            rounds::<2>(plan, binned, sample)
+        } else {
+            rounds::<3>(plan, binned, sample)
+        }
+    })
 }
 
 fn rounds<const N: usize>(plan: &Plan<'_>, binned: &Binned, sample: Sample<'_>) -> Result<Trained> {
@@ -75,25 +79,26 @@ fn rounds<const N: usize>(plan: &Plan<'_>, binned: &Binned, sample: Sample<'_>) 
             to_probabilities(&raw, rows, &mut probabilities);
         }
         let from = if outputs > 1 { &probabilities } else { &raw };
-        let chunks = gradients.chunks_mut(rows).zip(from.chunks(rows)).enumerate();
-        chunks.for_each(|(output, (gradients, from))| {
-            let chunks = gradients.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).enumerate();
-            chunks.for_each(|(chunk, (gradients, from))| {
-                plan.loss.gradients(sample, output, chunk * CHUNK, from, gradients);
-            });
+        let columns = gradients.chunks_mut(rows).zip(from.chunks(rows)).enumerate();
+        let chunks = columns.flat_map(|(output, (gradients, from))| {
+            let chunks = gradients.chunks_mut(CHUNK).zip(from.chunks(CHUNK)).enumerate();
+            chunks.map(move |(chunk, (gradients, from))| (output, chunk * CHUNK, gradients, from))
+        });
+        parallel::for_each(LOSS * from.len(), chunks, |(output, first, gradients, from)| {
+            plan.loss.gradients(sample, output, first, from, gradients);
         });
         if gradients.iter().flatten().any(|value| !value.is_finite()) {
             return Err(Error::op(plan.name, "gradients overflow; is y scaled too large, or learning_rate?"));
         }
-        let work = gradients.par_chunks(rows).zip(raw.par_chunks_mut(rows)).enumerate();
-        let grown = work.map(|(output, (gradients, raw))| {
+        let work = grow::work(binned, &plan.growth, outputs);
+        let of_outputs = gradients.chunks(rows).zip(raw.chunks_mut(rows)).enumerate();
+        let grown = parallel::map(work, of_outputs, |(output, (gradients, raw))| {
             let mut rng = random::stream(plan.seed, round * outputs + output);
             let mut buffers = spares().pop().unwrap_or_default();
-            let grown = grow(binned, gradients, &plan.growth, &mut buffers, &mut rng);
+            let grown = grow::grow(binned, gradients, &plan.growth, &mut buffers, &mut rng);
             spares().push(buffers);
             finish(plan, grown, sample, raw)
         });
-        let grown: Vec<Tree> = grown.collect();
         // Later rounds would find as little to split.
         let stuck =
             grown.iter().all(|tree| tree.n_nodes() == 1) && plan.growth.max_features == binned.features.len();
@@ -141,9 +146,9 @@ fn finish(plan: &Plan<'_>, grown: Grown, sample: Sample<'_>, raw: &mut [f64]) ->
 fn to_probabilities(raw: &[f64], rows: usize, probabilities: &mut [f64]) {
     let outputs = raw.len() / rows;
     let mut columns: Vec<_> = probabilities.chunks_mut(rows).map(|column| column.chunks_mut(CHUNK)).collect();
-    let chunks = (0..rows.div_ceil(CHUNK)).map(|_| columns.iter_mut().filter_map(Iterator::next).collect());
-    let chunks: Vec<Vec<&mut [f64]>> = chunks.collect();
-    chunks.into_par_iter().enumerate().for_each(|(chunk, mut columns)| {
+    let chunks = (0..rows.div_ceil(CHUNK))
+        .map(|_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<&mut [f64]>>());
+    parallel::for_each(LOSS * raw.len(), chunks.enumerate(), |(chunk, mut columns)| {
         let mut row_values = vec![0.0; outputs];
         for at in 0..columns[0].len() {
             for (output, value) in row_values.iter_mut().enumerate() {
