@@ -5,6 +5,7 @@ use kiln::nn::{
     Embedding, GRU, GroupNorm, InstanceNorm2d, LSTM, LayerNorm, Module, MultiheadAttention, Params, RMSNorm,
     RNN, TransformerEncoderLayer, TransformerOptions,
 };
+use kiln::ops::AttentionOptions;
 use kiln::{Engine, Result, Tensor};
 
 fn fresh() -> Params {
@@ -164,6 +165,57 @@ fn dropout_follows_the_mode() -> Result<()> {
 
 /// With a causal mask a token's result does not depend on those after it, as one product for query, key
 /// and value or as three.
+/// The gradients to the second order of attention to oneself are those of attention to a copy, whose queries, keys and
+/// values are projected one by one.
+#[test]
+fn one_projection_has_the_gradients_of_three() -> Result<()> {
+    for engine in [Ok(Engine::cpu()), Engine::new("gpu")].into_iter().flatten() {
+        let params = Params::new(&engine, 5);
+        let attention = MultiheadAttention::new(&params / "attention", 8, 2)?;
+        let x = Tensor::randn([2, 35, 8], 1, &engine)?.variable()?;
+        let mut found = Vec::new();
+        for copied in [false, true] {
+            let other = if copied { x.mul(1.0)? } else { x.clone() };
+            let loss = attention.attend(&x, &other, &other, None, true)?.square()?.sum(.., false)?;
+            let wanted = [x.clone(), attention.in_proj_weight.get(), attention.in_proj_bias.get()];
+            let gradients = loss.backward()?;
+            let mut all: Vec<Tensor> = wanted.iter().map(|x| gradients.get(x).unwrap().clone()).collect();
+            let again = loss.grad(&[&wanted[0]])?.remove(0).square()?.sum(.., false)?;
+            all.extend(again.grad(&[&wanted[0], &wanted[1]])?);
+            found.push(all);
+        }
+        for (one, three) in found[0].iter().zip(&found[1]) {
+            let largest = three.abs()?.max(.., false)?.item()?;
+            assert!(largest > 0.1, "{largest}");
+            let apart = one.sub(three)?.abs()?.max(.., false)?.item()?;
+            assert!(apart < 1e-4 * largest, "{apart} of {largest}");
+        }
+    }
+    Ok(())
+}
+
+/// The most memory that attention of 2 heads over 1024 tokens takes, forwards and back.
+fn peak_of_attention(engine: &Engine, dropout: Option<(f64, u64)>) -> Result<u64> {
+    let x = Tensor::randn([2, 1024, 16], 1, engine)?.variable()?;
+    let options = AttentionOptions { dropout, ..Default::default() };
+    let y = x.scaled_dot_product_attention(&x, &x, options)?;
+    let gradients = y.square()?.sum(.., false)?.backward()?;
+    assert!(gradients.get(&x).unwrap().to_vec::<f32>()?.iter().all(|gradient| gradient.is_finite()));
+    Ok(engine.memory().peak)
+}
+
+#[test]
+fn attention_has_no_matrix_of_scores() -> Result<()> {
+    const SCORES: u64 = 2 * 1024 * 1024 * 4;
+    assert!(peak_of_attention(&Engine::cpu(), Some((0.0, 1)))? > SCORES);
+    let engines = [Ok(Engine::cpu()), Engine::new("gpu")];
+    for engine in engines.into_iter().flatten() {
+        let peak = peak_of_attention(&engine, None)?;
+        assert!(peak < SCORES / 2, "{peak} bytes");
+    }
+    Ok(())
+}
+
 #[test]
 fn attention_over_what_may_be_seen() -> Result<()> {
     let params = fresh();

@@ -65,27 +65,23 @@ impl MultiheadAttention {
             return Err(Error::op("MultiheadAttention", message));
         }
         let same = |a: &Tensor, b: &Tensor| a.id() == b.id();
-        let projected = if same(query, key) && same(key, value) {
-            // One product for the three of them.
-            let all = query.linear(&weight, Some(&bias))?;
-            [0, 1, 2].map(|part| all.narrow(-1, part * size, size))
-        } else {
-            [0, 1, 2].map(|part| {
-                let (weight, bias) =
-                    (weight.narrow(0, part * size, size)?, bias.narrow(0, part * size, size)?);
-                inputs[part].linear(&weight, Some(&bias))
-            })
-        };
-        let heads = projected.map(|x| {
-            let x = x?;
-            let [batch, length] = [x.dims()[0], x.dims()[1]];
-            x.reshape([batch, length, self.heads, size / self.heads])?.transpose(1, 2)
-        });
-        let [query, key, value] = heads;
         let drops = self.params.is_training() && self.dropout > 0.0;
         let dropout = drops.then(|| (self.dropout, self.params.next_seed()));
         let options = AttentionOptions { mask, is_causal, dropout, ..Default::default() };
-        let found = query?.scaled_dot_product_attention(&key?, &value?, options)?;
+        let found = if same(query, key) && same(key, value) {
+            // One product for the three of them.
+            query.linear(&weight, Some(&bias))?.attention_of_projection(self.heads, options)?
+        } else {
+            let heads = [0, 1, 2].map(|part| {
+                let (weight, bias) =
+                    (weight.narrow(0, part * size, size)?, bias.narrow(0, part * size, size)?);
+                let x = inputs[part].linear(&weight, Some(&bias))?;
+                let [batch, length] = [x.dims()[0], x.dims()[1]];
+                x.reshape([batch, length, self.heads, size / self.heads])?.transpose(1, 2)
+            });
+            let [query, key, value] = heads;
+            query?.scaled_dot_product_attention(&key?, &value?, options)?
+        };
         self.out_proj.forward(&found.transpose(1, 2)?.flatten(2, 3)?)
     }
 }

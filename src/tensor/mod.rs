@@ -8,7 +8,7 @@ mod scopes;
 
 pub use operators::Operand;
 pub use scopes::{autocast, no_grad};
-pub(crate) use scopes::{product, records_gradients, replay, replays, unwidened};
+pub(crate) use scopes::{autocasts, product, records_gradients, replay, replays, unwidened};
 
 use crate::device::{Buffer, DeviceKind};
 use crate::expr::Expr;
@@ -172,7 +172,7 @@ impl Tensor {
     /// Half precision is storage: the op runs in `f32`, and its result is narrowed again when
     /// every float input was narrow.
     fn apply_widened(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
-        let wide = op.wide() && scopes::autocasts();
+        let wide = op.wide() && autocasts();
         let narrow = !wide && inputs.iter().all(|input| input.dtype() != DType::F32);
         let widened = inputs
             .iter()

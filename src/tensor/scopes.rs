@@ -54,7 +54,7 @@ pub fn autocast<R>(body: impl FnOnce() -> R) -> R {
 }
 
 /// Whether this is inside [`autocast`].
-pub(super) fn autocasts() -> bool {
+pub(crate) fn autocasts() -> bool {
     AUTOCAST.get()
 }
 

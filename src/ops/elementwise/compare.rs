@@ -200,6 +200,11 @@ impl Tensor {
         if self.layout().is_contiguous() {
             return Ok(self.clone());
         }
+        self.copied()
+    }
+
+    /// A copy, row-major without gaps.
+    pub(in crate::ops) fn copied(&self) -> Result<Tensor> {
         record(&COPY, self, &[])
     }
 }

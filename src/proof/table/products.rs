@@ -127,28 +127,52 @@ pub fn attention(cases: &mut Vec<Case>) {
         ("odd", [2, 3, 5, 4], [2, 3, 7, 4], [2, 3, 7, 6]),
         ("one", [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]),
         ("shared", [2, 4, 3, 2], [2, 2, 5, 2], [2, 2, 5, 3]),
+        // More than a tile of queries, keys and elements, none of them full.
+        ("tiles", [1, 2, 33, 17], [1, 2, 65, 17], [1, 2, 65, 33]),
+        ("tall", [1, 2, 65, 8], [1, 1, 3, 8], [1, 1, 3, 36]),
+        // More than a block of the CPU's.
+        ("blocks", [1, 1, 131, 3], [1, 1, 259, 3], [1, 1, 259, 1]),
     ];
     for (name, q, k, v) in shapes {
         let qkv = || vec![Input::floats(&q), Input::floats(&k).reseeded(), Input::floats(&v)];
-        let enable_gqa = name == "shared";
-        let mut with = |variant: &str, mask: Option<Input>, is_causal: bool, scale: Option<f64>| {
+        let enable_gqa = q[1] != k[1];
+        let mut with = |variant: &str, inputs: Vec<Input>, is_causal: bool, scale: Option<f64>| {
             let op = move |x: &[Tensor]| {
                 let options =
                     AttentionOptions { mask: x.get(3), is_causal, scale, enable_gqa, ..Default::default() };
                 x[0].scaled_dot_product_attention(&x[1], &x[2], options)
             };
-            let boolean = variant == "bool";
+            let boolean = variant.starts_with("bool");
             let reference = move |x: &[Array]| attended(x, boolean, is_causal, scale);
-            let inputs: Vec<Input> = qkv().into_iter().chain(mask).collect();
             let name = format!("scaled_dot_product_attention/{name}_{variant}");
             cases.push(Case::new(name, inputs, op, reference).tolerance(1e-5, 1e-5));
         };
-        with("plain", None, false, None);
-        with("causal", None, true, None);
-        with("scale", None, false, Some(0.3));
-        with("float", Some(Input::floats(&[q[2], k[2]])), false, None);
+        let masked = |mask: Input| qkv().into_iter().chain([mask]).collect::<Vec<_>>();
+        with("plain", qkv(), false, None);
+        with("causal", qkv(), true, None);
+        if name == "blocks" {
+            continue;
+        }
+        with("scale", qkv(), false, Some(0.3));
+        let added = || Input::floats(&[q[2], k[2]]);
+        with("float", masked(added()), false, None);
+        with("fixed", masked(added().fixed()), false, None);
         // A query that sees nothing is among them.
-        with("bool", Some(Input::bools(&[q[0], 1, q[2], k[2]])), false, None);
+        let seen = || Input::bools(&[q[0], 1, q[2], k[2]]);
+        with("bool", masked(seen()), false, None);
+        with("bool_causal", masked(seen()), true, None);
+        with("bool_keys", masked(Input::bools(&[q[0], 1, 1, k[2]])), false, None);
+        // As a layer makes them: heads of one vector, side by side, and other strides.
+        let side_by_side =
+            |dims: [usize; 4]| Input::floats(&[dims[0], dims[2], dims[1], dims[3]]).permute(&[0, 2, 1, 3]);
+        with("heads", vec![side_by_side(q), side_by_side(k).reseeded(), side_by_side(v)], true, None);
+        let back = |dims: [usize; 4]| Input::floats(&dims).flip(2);
+        with(
+            "strided",
+            vec![back(q), back(k), Input::floats(&[1, v[1], v[2], v[3]]).broadcast(&v)],
+            false,
+            None,
+        );
     }
 }
 
@@ -162,7 +186,8 @@ fn attended(x: &[Array], boolean: bool, causal: bool, scale: Option<f64>) -> Arr
             .expect("it broadcasts")
     });
     let shape = [q.shape()[0], q.shape()[1], q.shape()[2], v.shape()[3]];
-    ArrayD::from_shape_fn(IxDyn(&shape), |at| {
+    let mut y = ArrayD::zeros(IxDyn(&shape));
+    for at in ndarray::indices(IxDyn(&shape[..3])) {
         let (n, h, l) = (at[0], at[1], at[2]);
         let weight = |s: usize| {
             let product: f64 = (0..q.shape()[3]).map(|e| q[[n, h, l, e]] * k[[n, h / share, s, e]]).sum();
@@ -172,8 +197,10 @@ fn attended(x: &[Array], boolean: bool, causal: bool, scale: Option<f64>) -> Arr
         };
         let weights: Vec<f64> = (0..k.shape()[2]).map(weight).collect();
         let total: f64 = weights.iter().sum();
-        let value: f64 =
-            weights.iter().enumerate().map(|(s, weight)| weight * v[[n, h / share, s, at[3]]]).sum();
-        if total == 0.0 { 0.0 } else { value / total }
-    })
+        for at in 0..if total == 0.0 { 0 } else { shape[3] } {
+            let weighed = weights.iter().enumerate().map(|(s, weight)| weight * v[[n, h / share, s, at]]);
+            y[[n, h, l, at]] = weighed.sum::<f64>() / total;
+        }
+    }
+    y
 }
