@@ -15,6 +15,10 @@ use std::hash::{Hash, Hasher};
 
 /// Words in a block of a register.
 const BLOCK: usize = 1024;
+/// How far two blocks are apart: not a power of two, whose places share a few lines of the cache.
+const STEP: usize = BLOCK + LINE;
+/// Words of a line of the cache, at whose start a block begins: a vector that crosses two takes twice as long.
+const LINE: usize = 16;
 /// Elements that are worth a thread of their own.
 const PARALLEL: usize = 16 * BLOCK;
 /// Invocations in a workgroup; that of the template.
@@ -103,9 +107,12 @@ impl Op for Fused {
         let kernel = Blocks::new(self, inputs, output)?;
         let elements = self.shape.elements();
         let blocks = |range: std::ops::Range<usize>| {
-            let mut memory = vec![0u32; kernel.words()];
+            let mut memory = vec![0u32; kernel.words() + LINE];
+            let aligned = memory.as_ptr().align_offset(LINE * size_of::<u32>());
+            let memory = &mut memory[aligned..];
+            kernel.fill_scalars(memory);
             for start in range.step_by(BLOCK) {
-                kernel.run(start, BLOCK.min(elements - start), &mut memory);
+                kernel.run(start, BLOCK.min(elements - start), memory);
             }
         };
         if elements < 2 * PARALLEL {
@@ -196,40 +203,43 @@ impl<'a> Blocks<'a> {
         let (registers, count) = fused.program.registers();
         let aliased = inputs.iter().any(|input| std::ptr::eq(input.data, output));
         // One block for the result where it cannot be written straight to the output.
-        let register_words = (count + 1) * BLOCK;
+        let register_words = (count + 1) * STEP;
         let loops = Loops::new(&fused.shape, &layouts);
         Ok(Blocks { fused, kernels, inputs, loops, registers, register_words, loaded, output, aliased })
     }
 
     /// Words of memory `run` needs.
     fn words(&self) -> usize {
-        self.register_words + (self.loaded + self.fused.program.scalars.len()) * BLOCK
+        self.register_words + (self.loaded + self.fused.program.scalars.len()) * STEP
     }
 
-    /// Computes elements `start..start + n`, `n` at most a block.
+    /// Fills the blocks of numbers that are the same everywhere, which nothing else writes.
+    fn fill_scalars(&self, memory: &mut [u32]) {
+        let blocks = memory[self.register_words + self.loaded * STEP..].chunks_mut(STEP);
+        self.fused.program.scalars.iter().zip(blocks).for_each(|(scalar, block)| block.fill(scalar.bits));
+    }
+
+    /// Computes elements `start..start + n`, `n` at most a block, in memory whose scalars are filled.
     fn run(&self, start: usize, n: usize, memory: &mut [u32]) {
         let program = &self.fused.program;
         let (registers, rest) = memory.split_at_mut(self.register_words);
-        let (loads, scalars) = rest.split_at_mut(self.loaded * BLOCK);
+        let (loads, scalars) = rest.split_at_mut(self.loaded * STEP);
         for (input, strides) in self.inputs.iter().zip(&self.loops.strides) {
             if let Some(block) = input.block {
-                self.load(input, strides, start, &mut loads[block * BLOCK..][..n]);
+                self.load(input, strides, start, &mut loads[block * STEP..][..n]);
             }
-        }
-        for (scalar, block) in program.scalars.iter().zip(scalars.chunks_exact_mut(BLOCK)) {
-            block[..n].fill(scalar.bits);
         }
         let registers = registers.as_mut_ptr();
         let place = |arg: Arg| -> *const u32 {
             match arg {
                 Arg::Input(i) => match self.inputs[i].block {
-                    Some(block) => loads[block * BLOCK..].as_ptr(),
+                    Some(block) => loads[block * STEP..].as_ptr(),
                     // SAFETY: a linear input covers the output's elements.
                     None => unsafe { self.inputs[i].data.cast::<u32>().add(self.inputs[i].offset + start) },
                 },
-                Arg::Scalar(i) => scalars[i * BLOCK..].as_ptr(),
+                Arg::Scalar(i) => scalars[i * STEP..].as_ptr(),
                 // SAFETY: `register_words` counts every register.
-                Arg::Step(i) => unsafe { registers.add(self.registers[i] * BLOCK) },
+                Arg::Step(i) => unsafe { registers.add(self.registers[i] * STEP) },
             }
         };
         let narrow = self.fused.dtype == DType::F16;
