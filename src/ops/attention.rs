@@ -273,7 +273,9 @@ impl Op for Seen {
             })?);
             return Ok(gradients);
         }
-        let products = filled(&upstream.mul(output)?.sum(-1, false)?)?;
+        // In the order in which both lie in memory.
+        let [of, by] = [upstream.transpose(1, 2)?, output.transpose(1, 2)?];
+        let products = filled(&of.mul(&by)?.sum(-1, false)?.transpose(1, 2)?)?;
         let upstream = aligned(upstream)?;
         let ([query, key, value], mask) = self.operands(own)?;
         let inputs = [&query, &key, &value, packed, &upstream, &products].into_iter().chain(mask);
@@ -296,9 +298,12 @@ fn heads_of(projected: &Tensor, heads: usize) -> Result<[Tensor; 3]> {
 /// Whether kernels read it as it lies: vectors of 4 along the last dimension, forwards.
 fn is_aligned(tensor: &Tensor) -> bool {
     let layout = tensor.layout();
-    let (last, others) = (layout.strides().len() - 1, layout.strides());
-    let whole = |axis: usize| others[axis] >= 0 && others[axis] % 4 == 0 || layout.shape[axis] == 1;
-    layout.shape[last] % 4 == 0 && others[last] == 1 && layout.offset % 4 == 0 && (0..last).all(whole)
+    let (shape, strides) = (&layout.shape, layout.strides());
+    let last = strides.len() - 1;
+    let whole = |axis: usize| strides[axis] >= 0 && strides[axis] % 4 == 0 || shape[axis] == 1;
+    strides[last] == 1
+        && [shape[last], layout.offset].iter().all(|count| count.is_multiple_of(4))
+        && (0..last).all(whole)
 }
 
 /// The tensor, or a copy that kernels can read.
@@ -416,10 +421,10 @@ impl Tensor {
             let dims = [&lead[..], &x.dims()[x.rank() - kept..]].concat();
             filled(&four(&x.cast(DType::F32)?.broadcast_to(dims)?)?)
         };
-        let [query, key_, value_] = [canonical(self)?, canonical(key)?, canonical(value)?];
+        let [query, key, value] = [canonical(self)?, canonical(key)?, canonical(value)?];
         let mask = options.mask.map(|mask| four(&added(mask)?.broadcast_to(scores)?)).transpose()?;
-        let sizes = Sizes::of([query.shape(), key_.shape(), value_.shape()]);
-        let own = [&query, &key_, &value_];
+        let sizes = Sizes::of([query.shape(), key.shape(), value.shape()]);
+        let own = [&query, &key, &value];
         let pass = Pass::new(&options, lengths[0], own.iter().any(|input| input.requires_grad()));
         let seen = Seen { pass, sizes, projected: false }.record(own, &own, mask.as_ref())?;
         let output = seen

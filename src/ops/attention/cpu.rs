@@ -104,9 +104,6 @@ struct Memory {
     weights: Vec<f32>,
     /// The gradients of the scores.
     slopes: Vec<f32>,
-    /// Keys and values with the rows that are multiplied next to each other.
-    keys: Vec<f32>,
-    values: Vec<f32>,
 }
 
 /// The first elements of memory that grows as needed.
@@ -115,25 +112,6 @@ fn first(memory: &mut Vec<f32>, count: usize) -> &mut [f32] {
         memory.resize(count, 0.0);
     }
     &mut memory[..count]
-}
-
-/// Some rows transposed into memory, which the products would do more slowly, and for each block of queries.
-///
-/// # Safety
-/// There must be such rows of so many columns.
-unsafe fn transposed(rows: Rows, count: usize, columns: usize, memory: &mut Vec<f32>) -> Rows {
-    const SIDE: usize = 16;
-    let memory = first(memory, count * columns);
-    for start in (0..count).step_by(SIDE) {
-        let end = count.min(start + SIDE);
-        for (column, line) in memory.chunks_exact_mut(count).enumerate() {
-            for (row, value) in (start..end).zip(&mut line[start..end]) {
-                // SAFETY: the caller's.
-                *value = unsafe { *rows.from(row).data.offset(column as isize * rows.column) };
-            }
-        }
-    }
-    Rows::block(memory, count)
 }
 
 /// The exponentials of a row less `top` in place of it, and their sum, in lanes as [`sum`](crate::ops::reduce).
@@ -160,21 +138,22 @@ fn exponentials(row: &mut [f32], top: f32) -> f32 {
     lanes[0]
 }
 
-/// The queries of a head whose scores are computed.
+/// The queries and keys of a head whose scores are computed.
 #[derive(Clone, Copy)]
 struct Head<'a> {
     pass: &'a Pass,
     size: usize,
     query: Rows,
+    key: Rows,
     mask: Option<Rows>,
 }
 
 impl Head<'_> {
-    /// The scores of a block of queries and keys, the latter transposed; minus infinity where the key is not seen.
-    fn scores(&self, queries: &Range<usize>, keys: &Range<usize>, block: Rows, scores: &mut [f32]) {
+    /// The scores of a block of queries and keys, minus infinity where the key is not seen.
+    fn scores(&self, queries: &Range<usize>, keys: &Range<usize>, scores: &mut [f32]) {
         let columns = keys.len();
         let target = Target { data: scores.as_mut_ptr(), row: columns };
-        let operands = [self.query.from(queries.start), block];
+        let operands = [self.query.from(queries.start), self.key.from(keys.start).t()];
         // SAFETY: the ranges are inside the inputs, which the executor's views cover, and the scores are ours.
         unsafe { target.multiply([queries.len(), columns, self.size], false, operands, self.pass.scale) };
         for (query, row) in queries.clone().zip(scores.chunks_exact_mut(columns)) {
@@ -225,21 +204,19 @@ pub(super) fn forward(pass: &Pass, inputs: &[View], output: &mut [f32]) {
         let (block, head, entry) = (task % count, task / count % heads, task / count / heads);
         let rows = block * QUERIES..queries.min((block + 1) * QUERIES);
         let shared = head / (heads / sizes.shared);
-        let (key, value) = (Rows::of(&inputs[1], [entry, shared]), Rows::of(&inputs[2], [entry, shared]));
+        let value = Rows::of(&inputs[2], [entry, shared]);
         let parts = Head {
             pass,
             size: sizes.size,
             query: Rows::of(&inputs[0], [entry, head]),
+            key: Rows::of(&inputs[1], [entry, shared]),
             mask: inputs.get(3).map(|mask| Rows::of(mask, [entry, head])),
         };
         let target = attended.from(((entry * queries + rows.start) * heads + head) * values);
         let (mut tops, mut totals) = ([f32::NEG_INFINITY; QUERIES], [0.0; QUERIES]);
         for columns in blocks(0..parts.seen(&rows, keys), KEYS) {
-            // SAFETY: the range is inside the input.
-            let block =
-                unsafe { transposed(key.from(columns.start), columns.len(), sizes.size, &mut memory.keys) };
             let scores = first(&mut memory.weights, rows.len() * columns.len());
-            parts.scores(&rows, &columns, block, scores);
+            parts.scores(&rows, &columns, scores);
             for (row, scores) in scores.chunks_exact_mut(columns.len()).enumerate() {
                 let before = tops[row];
                 let found = greatest(scores);
@@ -336,14 +313,14 @@ impl Gradients<'_> {
         Target { row: stride, ..self.output.from(offset + entry * batch + row * stride + head * columns) }
     }
 
-    fn returning(&self, [entry, index]: [usize; 2]) -> Returning<'_> {
+    fn returning(&self, [entry, index, group]: [usize; 3]) -> Returning<'_> {
         let Sizes { heads, queries, size, .. } = self.sizes;
         let rows = |input: usize, head| Rows::of(&self.inputs[input], [entry, head]);
         let row = (entry * heads + index) * self.sizes.row();
         let statistics =
             |input: usize, first: usize| &self.inputs[input].slice::<f32>()[first + row..][..queries];
         let mask = self.inputs.get(6).map(|mask| Rows::of(mask, [entry, index]));
-        let head = Head { pass: self.pass, size, query: rows(0, index), mask };
+        let head = Head { pass: self.pass, size, query: rows(0, index), key: rows(1, group), mask };
         let (logs, sums) = (statistics(3, self.sizes.outputs()), statistics(5, 0));
         Returning { index, head, upstream: rows(4, index), logs, sums }
     }
@@ -361,25 +338,19 @@ impl Gradients<'_> {
     ) {
         let Sizes { shared, size, values, .. } = self.sizes;
         let (entry, group, share) = (group / shared, group % shared, self.sizes.heads / shared);
-        let returning: Vec<_> = heads.map(|head| self.returning([entry, group * share + head])).collect();
-        let [key, value] = [1, 2].map(|input: usize| Rows::of(&self.inputs[input], [entry, group]));
+        let returning: Vec<_> =
+            heads.map(|head| self.returning([entry, group * share + head, group])).collect();
+        let value = Rows::of(&self.inputs[2], [entry, group]);
         for columns in blocks(keys.clone(), KEYS) {
             let [of_key, of_value] = [1, 2].map(|part| self.target(part, [entry, group, columns.start]));
             let count = columns.len();
-            // SAFETY: the range is inside the inputs.
-            let blocks_of = unsafe {
-                [
-                    transposed(key.from(columns.start), count, size, &mut memory.keys),
-                    transposed(value.from(columns.start), count, values, &mut memory.values),
-                ]
-            };
             let mut add = false;
             for from in &returning {
                 let seeing = blocks(queries.clone(), QUERIES);
                 for rows in seeing.filter(|rows| columns.start < from.head.seen(rows, self.sizes.keys)) {
                     let weights = first(&mut memory.weights, rows.len() * count);
                     let slopes = first(&mut memory.slopes, rows.len() * count);
-                    from.slopes((&rows, &columns), blocks_of, values, [&mut *weights, &mut *slopes]);
+                    from.slopes((&rows, &columns), value, values, [&mut *weights, &mut *slopes]);
                     let [weights, slopes] = [weights, slopes].map(|block| Rows::block(block, count));
                     let [query, upstream] = [from.head.query, from.upstream].map(|all| all.from(rows.start));
                     let scale = self.pass.scale;
@@ -393,7 +364,7 @@ impl Gradients<'_> {
                         }
                         if of_queries {
                             let target = self.target(0, [entry, from.index, rows.start]);
-                            let operands = [slopes, key.from(columns.start)];
+                            let operands = [slopes, from.head.key.from(columns.start)];
                             target.multiply([rows.len(), size, count], columns.start > 0, operands, scale);
                         }
                     }
@@ -414,19 +385,18 @@ impl Gradients<'_> {
 }
 
 impl Returning<'_> {
-    /// The weights of a block of queries and keys, and the gradients of the scaled scores; of transposed keys and
-    /// values.
+    /// The weights of a block of queries and keys, and the gradients of the scaled scores.
     fn slopes(
         &self,
         (queries, keys): (&Range<usize>, &Range<usize>),
-        [key, value]: [Rows; 2],
+        value: Rows,
         values: usize,
         [weights, slopes]: [&mut [f32]; 2],
     ) {
         let columns = keys.len();
-        self.head.scores(queries, keys, key, weights);
+        self.head.scores(queries, keys, weights);
         let target = Target { data: slopes.as_mut_ptr(), row: columns };
-        let operands = [self.upstream.from(queries.start), value];
+        let operands = [self.upstream.from(queries.start), value.from(keys.start).t()];
         // SAFETY: the ranges are inside the inputs, and the slopes are ours.
         unsafe { target.multiply([queries.len(), columns, values], false, operands, 1.0) };
         let rows = weights.chunks_exact_mut(columns).zip(slopes.chunks_exact_mut(columns));
