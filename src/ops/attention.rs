@@ -11,8 +11,9 @@ mod plain;
 use crate::device::{Caps, Plan};
 use crate::graph::grad::differentiable;
 use crate::tensor::{autocasts, no_grad, records_gradients};
-use crate::{DType, Error, Layout, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{DType, Error, Identity, Layout, Op, Output, Result, Shape, Spec, Tensor, View};
 use plain::plain;
+use std::hash::{Hash, Hasher};
 
 const NAME: &str = "scaled_dot_product_attention";
 /// Elements of a query or a value up to which the tiles pay: beyond, what a tile reads again for each of its
@@ -44,6 +45,12 @@ struct Pass {
     is_causal: bool,
     /// Whether the logarithms of the sums stand behind the output, as the gradient needs them.
     saves: bool,
+}
+
+impl Hash for Pass {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.scale.to_bits(), self.is_causal, self.saves).hash(state);
+    }
 }
 
 /// N, H, K, L, S, E and V.
@@ -95,7 +102,7 @@ impl Sizes {
 /// Inputs: queries, keys, values, and a mask of floats `[N, H, L, S]` if there is one. The output is
 /// `[N, L, H, V]`, so that the heads of a query lie side by side, and behind it the logarithms, `[N, H, L]` with
 /// each row filled up to whole vectors. That of a query that sees nothing is 0.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Forward(Pass);
 
 impl Op for Forward {
@@ -123,6 +130,10 @@ impl Op for Forward {
         Ok(())
     }
 
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
+    }
+
     fn gpu(&self, inputs: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
         Some(gpu::forward(&self.0, inputs, caps))
     }
@@ -141,7 +152,7 @@ struct Places([(usize, usize, usize); 3]);
 /// query's outputs times their gradients, with rows as those of the logarithms, before the mask.
 /// The gradients of queries `[N, L, H, E]`, keys `[N, S, K, E]` and values `[N, S, K, V]`: one after the other,
 /// or side by side, `[N, L, 3, H, E]`, as in the projection that all three are parts of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Backward {
     pass: Pass,
     projected: bool,
@@ -200,6 +211,10 @@ impl Op for Backward {
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
         cpu::backward(self, inputs, output.slice());
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
     }
 
     fn gpu(&self, inputs: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
