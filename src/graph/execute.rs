@@ -211,8 +211,8 @@ impl<'a> Run<'a> {
                 self.copies.remove(&root);
             }
         }
-        let unique = |donor: &usize| arguments.get(*donor).is_some_and(|input| input.buffer.is_unique());
-        let buffer = match self.donor(at, task, device).filter(unique) {
+        let unique = |input: usize| arguments.get(input).is_some_and(|input| input.buffer.is_unique());
+        let buffer = match self.donor(at, task, device, unique) {
             Some(donor) => arguments[donor].buffer.clone(),
             None => device.allocate(spec.bytes())?,
         };
@@ -232,10 +232,16 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The input that the task's output can be written over, if nobody else holds its buffer then: read for the last
-    /// time, and laid out like the output. For a GPU that is another kernel, worth it only for what was there before
-    /// the graph and is replaced in it, such as parameters.
-    fn donor(&self, at: usize, task: &Task, device: &dyn Device) -> Option<usize> {
+    /// The first input that the task's output can be written over: `unique`, so that nobody else holds its buffer,
+    /// read for the last time, and laid out like the output. For a GPU that is another kernel, worth it only for what
+    /// was there before the graph and is replaced in it, such as parameters.
+    fn donor(
+        &self,
+        at: usize,
+        task: &Task,
+        device: &dyn Device,
+        unique: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let output = &self.items[task.output].node.spec;
         let specs = || task.inputs.iter().map(|&(_, spec)| spec).collect::<Vec<_>>();
         (0..task.inputs.len()).find(|&i| {
@@ -243,6 +249,7 @@ impl<'a> Run<'a> {
             self.last_use[*root] == Some(at)
                 && (device.kind() == DeviceKind::Cpu || !self.items[*root].pending)
                 && (spec.layout, spec.dtype.size()) == (output.layout, output.dtype.size())
+                && unique(i)
                 && device.in_place(&*task.op, i, &specs(), output)
         })
     }
@@ -263,7 +270,7 @@ impl<'a> Run<'a> {
                 *input = output;
             }
         }
-        let over = self.donor(at, task, device);
+        let over = self.donor(at, task, device, |_| true);
         all.push(Coming { op: Arc::clone(&task.op), inputs, output, over });
         all
     }

@@ -69,6 +69,7 @@ impl Fused {
 impl Hash for Fused {
     /// By what is compiled: the scalars' values are numbers, and the rest is in the specs.
     fn hash<H: Hasher>(&self, state: &mut H) {
+        self.program.scalars.len().hash(state);
         self.program.scalars.iter().for_each(|scalar| scalar.dtype.hash(state));
         self.program.steps.hash(state);
     }

@@ -440,6 +440,15 @@ fn what_a_graph_replaces_is_written_over() {
             assert!(other.is_none_or(|x| x.to_vec::<f32>().unwrap() == values));
         }
     }
+    // Of two, the one that nobody holds.
+    let [held, free] = [1.0f32, 2.0].map(|x| Tensor::from_vec(vec![x; 64], [64], &engine).unwrap());
+    crate::eval([&held, &free]).unwrap();
+    let before = block_of(&free);
+    let sum = held.add(&free).unwrap();
+    drop(free);
+    assert_eq!(sum.to_vec::<f32>().unwrap(), [3.0; 64]);
+    assert_eq!(block_of(&sum), before);
+    assert_eq!(held.to_vec::<f32>().unwrap(), [1.0; 64]);
 }
 
 #[test]

@@ -189,51 +189,54 @@ pub(super) fn weight_gradient(s: &Sizes, input: &[f32], upstream: &[f32], output
     let at_once = SUMMED.div_ceil(from.tiles[1]).min(all_rows);
     let unit = pair.transformed(at_once);
     let point = apart(from.padded() * to.padded());
-    let mut sums = vec![0.0; POINTS * point];
-    if sums.len() <= SUMS {
-        // Each part by one thread, which has tiles and sums in its cache.
-        let share = all_rows.div_ceil(RUNS).next_multiple_of(at_once);
-        let partial = (0..all_rows).into_par_iter().step_by(share).map(|start| {
-            let mut sums = vec![0.0; POINTS * point];
-            with_scratch(unit, |tiles| {
-                let end = all_rows.min(start + share);
-                for first in (start..end).step_by(at_once) {
-                    let rows = at_once.min(end - first);
-                    pair.transform(arch, first, rows, tiles);
-                    for (at, sums) in sums.chunks_exact_mut(point).enumerate() {
-                        pair.add(at, rows, tiles, sums);
+    let length = POINTS * point;
+    // Each part by one thread, which has tiles and sums in its cache; or tiles by all threads, and then points.
+    let by_parts = length <= SUMS;
+    let share = if by_parts { all_rows.div_ceil(RUNS).next_multiple_of(at_once) } else { all_rows };
+    with_scratch(all_rows.div_ceil(share) * length, |sums| {
+        sums.fill(0.0);
+        if by_parts {
+            let parts = (0..all_rows).into_par_iter().step_by(share).zip(sums.par_chunks_exact_mut(length));
+            parts.for_each(|(start, sums)| {
+                with_scratch(unit, |tiles| {
+                    let end = all_rows.min(start + share);
+                    for first in (start..end).step_by(at_once) {
+                        let rows = at_once.min(end - first);
+                        pair.transform(arch, first, rows, tiles);
+                        for (at, sums) in sums.chunks_exact_mut(point).enumerate() {
+                            pair.add(at, rows, tiles, sums);
+                        }
                     }
+                });
+            });
+        } else {
+            let units = (CHUNK_BYTES / (unit * size_of::<f32>())).clamp(1, all_rows.div_ceil(at_once));
+            with_scratch(units * unit, |tiles| {
+                for start in (0..all_rows).step_by(at_once * units) {
+                    let of_unit = |at: usize| {
+                        let first = start + at * at_once;
+                        (first, at_once.min(all_rows - first))
+                    };
+                    let tiles = &mut tiles[..(all_rows - start).div_ceil(at_once).min(units) * unit];
+                    tiles.par_chunks_exact_mut(unit).enumerate().for_each(|(at, tiles)| {
+                        let (first, rows) = of_unit(at);
+                        pair.transform(arch, first, rows, tiles);
+                    });
+                    sums.par_chunks_exact_mut(point).enumerate().for_each(|(at, sums)| {
+                        for (unit, tiles) in tiles.chunks_exact(unit).enumerate() {
+                            pair.add(at, of_unit(unit).1, tiles, sums);
+                        }
+                    });
                 }
             });
-            sums
-        });
-        for partial in partial.collect::<Vec<_>>() {
-            sums.iter_mut().zip(partial).for_each(|(sum, part)| *sum += part);
         }
-    } else {
-        // Tiles by all threads, and then points.
-        let units = (CHUNK_BYTES / (unit * size_of::<f32>())).clamp(1, all_rows.div_ceil(at_once));
-        with_scratch(units * unit, |tiles| {
-            for start in (0..all_rows).step_by(at_once * units) {
-                let of_unit = |at: usize| {
-                    let first = start + at * at_once;
-                    (first, at_once.min(all_rows - first))
-                };
-                let tiles = &mut tiles[..(all_rows - start).div_ceil(at_once).min(units) * unit];
-                tiles.par_chunks_exact_mut(unit).enumerate().for_each(|(at, tiles)| {
-                    let (first, rows) = of_unit(at);
-                    pair.transform(arch, first, rows, tiles);
-                });
-                sums.par_chunks_exact_mut(point).enumerate().for_each(|(at, sums)| {
-                    for (unit, tiles) in tiles.chunks_exact(unit).enumerate() {
-                        pair.add(at, of_unit(unit).1, tiles, sums);
-                    }
-                });
-            }
+        let (sums, others) = sums.split_at_mut(length);
+        for part in others.chunks_exact(length) {
+            sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        }
+        let (sums, channels) = (&*sums, [s.channels, s.filters]);
+        output.par_chunks_mut(LANES * s.channels * 9).enumerate().for_each(|(block, gradient)| {
+            arch.dispatch(WeightBack { sums, channels, first: block * LANES, gradient });
         });
-    }
-    let (sums, channels) = (&sums[..], [s.channels, s.filters]);
-    output.par_chunks_mut(LANES * s.channels * 9).enumerate().for_each(|(block, gradient)| {
-        arch.dispatch(WeightBack { sums, channels, first: block * LANES, gradient });
     });
 }
