@@ -61,6 +61,7 @@ struct Params {
     dilation_x: u32,
     // Elements of the result: from one run of a split sum to the next.
     elements: u32,
+    // finish
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -303,6 +304,16 @@ fn landing(n: u32) -> u32 {
     }
 }
 
+// begin finish
+fn finish(place: u32, value: f32) -> f32 {
+    return value;
+}
+
+fn finish4(place: u32, values: vec4<f32>) -> vec4<f32> {
+    return values;
+}
+// end finish
+
 fn store(m: u32, n: u32, landing_: u32, split: u32, values: vec4<f32>) {
     var place = split * params.elements;
     switch OF {
@@ -311,13 +322,13 @@ fn store(m: u32, n: u32, landing_: u32, split: u32, values: vec4<f32>) {
         default: { place += m * params.output_y * params.output_x; }
     }
     if C_VECTORS {
-        result4[(place + landing_) / 4u] = values;
+        result4[(place + landing_) / 4u] = finish4(place + landing_, values);
         return;
     }
     for (var i = 0u; i < 4u; i++) { // unroll
         let at = landing(n + i);
         if n + i < params.size.y && at != NOWHERE {
-            result[place + at] = values[i];
+            result[place + at] = finish(place + at, values[i]);
         }
     }
 }

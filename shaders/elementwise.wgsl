@@ -2,12 +2,13 @@
 // the ops: bindings, `compute` (one element) and `store` (the four that one invocation writes). What stands
 // there now, a copy of f32, makes this file valid as it is.
 //
-// params: vectors of four elements, sizes of the (merged) dimensions where an input is strided, then for each
-// input its offset and, where it is strided, its strides; then the constants.
+// params: the constants, sizes of the (merged) dimensions where an input is strided, for each input its offset and,
+// where it is strided, its strides; then the number of vectors of four elements.
 
 const PARAMS: u32 = 4u;
 @group(0) @binding(0) var<uniform> params: array<vec4<u32>, PARAMS>;
 
+// begin functions
 // Tested by bits: shader compilers may assume that a float is not NaN.
 fn is_nan(a: f32) -> bool {
     return (bitcast<u32>(a) & 0x7fffffffu) > 0x7f800000u;
@@ -327,6 +328,8 @@ fn divide_i32(a: i32, b: i32) -> i32 {
     if b == -1 { return -a; }
     return a / b;
 }
+
+// end functions
 
 // begin generated
 @group(0) @binding(1) var<storage, read> in0: array<vec4<f32>>;

@@ -29,6 +29,7 @@ struct Params {
     b: Operand,
     batch_dims: array<vec4<u32>, 2>,
     batch_rank: u32,
+    // finish
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -119,16 +120,26 @@ fn landing(n: u32) -> u32 {
     return n;
 }
 
+// begin finish
+fn finish(place: u32, value: f32) -> f32 {
+    return value;
+}
+
+fn finish4(place: u32, values: vec4<f32>) -> vec4<f32> {
+    return values;
+}
+// end finish
+
 fn store(m: u32, n: u32, landing: u32, split: u32, values: vec4<f32>) {
     let size = params.size;
     let place = ((split * size.w + matrix) * size.x + m) * size.y + landing;
     if C_VECTORS {
-        result4[place / 4u] = values;
+        result4[place / 4u] = finish4(place, values);
         return;
     }
     for (var i = 0u; i < 4u; i++) { // unroll
         if n + i < size.y {
-            result[place + i] = values[i];
+            result[place + i] = finish(place + i, values[i]);
         }
     }
 }

@@ -10,6 +10,7 @@ struct Params {
     // Pairs of windows, in all and in a row.
     count: u32,
     row: u32,
+    // finish
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
@@ -22,13 +23,28 @@ struct Best {
     place: vec2<u32>,
 }
 
-fn is_nan(a: vec2<f32>) -> vec2<bool> {
+fn not_numbers(a: vec2<f32>) -> vec2<bool> {
     return (bitcast<vec2<u32>>(a) & vec2(0x7fffffffu)) > vec2(0x7f800000u);
 }
 
 fn join(best: Best, value: vec2<f32>, place: u32) -> Best {
-    let better = !is_nan(best.value) & (is_nan(value) | (value > best.value));
+    let better = !not_numbers(best.value) & (not_numbers(value) | (value > best.value));
     return Best(select(best.value, value, better), select(best.place, vec2(place), better));
+}
+
+// begin finish
+fn finish(place: u32, value: f32) -> f32 {
+    return value;
+}
+
+fn finish4(place: u32, values: vec4<f32>) -> vec4<f32> {
+    return values;
+}
+// end finish
+
+// Writes the results of two windows.
+fn write_pair(i: u32, values: vec2<f32>) {
+    result[i] = vec2(finish(2u * i, values.x), finish(2u * i + 1u, values.y));
 }
 
 @compute @workgroup_size(256)
@@ -54,15 +70,17 @@ fn main(
         let b = select(vec2(0.0), given, best.place == vec2(1u));
         let c = select(vec2(0.0), given, best.place == vec2(2u));
         let d = select(vec2(0.0), given, best.place == vec2(3u));
-        result[2u * upper] = vec2(a.x, b.x);
-        result[2u * upper + 1u] = vec2(a.y, b.y);
-        result[2u * lower] = vec2(c.x, d.x);
-        result[2u * lower + 1u] = vec2(c.y, d.y);
+        let first = finish4(4u * upper, vec4(a.x, b.x, a.y, b.y));
+        result[2u * upper] = first.xy;
+        result[2u * upper + 1u] = first.zw;
+        let second = finish4(4u * lower, vec4(c.x, d.x, c.y, d.y));
+        result[2u * lower] = second.xy;
+        result[2u * lower + 1u] = second.zw;
     } else if PICK {
         let left = vec4(other[2u * upper], other[2u * lower]);
         let right = vec4(other[2u * upper + 1u], other[2u * lower + 1u]);
-        result[i] = vec2(left[best.place.x], right[best.place.y]);
+        write_pair(i, vec2(left[best.place.x], right[best.place.y]));
     } else {
-        result[i] = best.value;
+        write_pair(i, best.value);
     }
 }

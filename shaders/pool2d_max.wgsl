@@ -15,6 +15,7 @@ struct Params {
     stride: vec2<u32>,
     padding: vec2<u32>,
     dilation: vec2<u32>,
+    // finish
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -23,7 +24,7 @@ struct Params {
 
 const NONE: u32 = 0xffffffffu;
 
-fn is_nan(a: f32) -> bool {
+fn not_a_number(a: f32) -> bool {
     return (bitcast<u32>(a) & 0x7fffffffu) > 0x7f800000u;
 }
 
@@ -40,7 +41,7 @@ fn greatest(base: u32, window: vec2<u32>) -> u32 {
             if w >= params.input.y { continue; }
             let at = base + h * params.input.y + w;
             let element = x[at];
-            if best == NONE || (!is_nan(value) && (is_nan(element) || element > value)) {
+            if best == NONE || (!not_a_number(value) && (not_a_number(element) || element > value)) {
                 best = at;
                 value = element;
             }
@@ -57,6 +58,16 @@ fn covering(h: u32, d: u32) -> vec2<u32> {
     let start = select(0u, (place - reach + stride - 1u) / stride, place > reach);
     return vec2(start, min(params.output[d], place / stride + 1u));
 }
+
+// begin finish
+fn finish(place: u32, value: f32) -> f32 {
+    return value;
+}
+
+fn finish4(place: u32, values: vec4<f32>) -> vec4<f32> {
+    return values;
+}
+// end finish
 
 @compute @workgroup_size(256)
 fn main(
@@ -80,14 +91,14 @@ fn main(
                 }
             }
         }
-        result[i] = sum;
+        result[i] = finish(i, sum);
     } else {
         let window = vec2(i % pooled / params.output.y, i % params.output.y);
         let best = greatest(i / pooled * size, window);
         if best == NONE {
-            result[i] = bitcast<f32>(params.empty);
+            result[i] = finish(i, bitcast<f32>(params.empty));
         } else {
-            result[i] = other[best];
+            result[i] = finish(i, other[best]);
         }
     }
 }

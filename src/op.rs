@@ -4,6 +4,7 @@ use crate::device::{Caps, Plan};
 use crate::expr::Expr;
 use crate::{DType, Error, Layout, Result, Spec, Tensor};
 use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
@@ -80,6 +81,15 @@ pub trait Op: fmt::Debug + Any + Send + Sync {
         Vec::new()
     }
 
+    /// Whether elementwise steps that follow can be part of the kernels of a float result: the CPU kernel hands every
+    /// element once, and for the last time, to what [`Output::finish`] gives, and the shader of the last GPU
+    /// kernel writes `finish(place, value)` or `finish4(place, values)` where it would write the value, or four
+    /// neighbours from a multiple of four on. It declares both between the lines `// begin finish` and `// end
+    /// finish` as functions that return what they are given, and ends its `Params` with a line `// finish`.
+    fn finishes(&self) -> bool {
+        false
+    }
+
     /// For an elementwise op: its row, by which it is fused with its neighbours, and whose rule its first
     /// inputs and its output have to follow; other inputs are there for the gradient.
     fn expr(&self) -> Option<Expr> {
@@ -136,7 +146,38 @@ pub struct Output<'a> {
     pub spec: Spec,
     data: *mut u8,
     bytes: usize,
+    finish: Finish<'a>,
     lifetime: PhantomData<&'a mut [u8]>,
+}
+
+/// What an op that [`finishes`](Op::finishes) does with elements that it has computed.
+#[derive(Clone, Copy, Default)]
+pub struct Finish<'a>(Option<&'a (dyn Fn(usize, &mut [f32]) + Sync)>);
+
+impl Finish<'_> {
+    /// Goes on with the output's elements from `first` on: computes what follows them in their place.
+    pub fn run(&self, first: usize, elements: &mut [f32]) {
+        if let Some(follow) = self.0 {
+            follow(first, elements);
+        }
+    }
+
+    /// The same on all threads.
+    pub(crate) fn run_shared(&self, first: usize, elements: &mut [f32]) {
+        if self.0.is_some() {
+            let parts = elements.par_chunks_mut(SHARE).enumerate();
+            parts.for_each(|(at, part)| self.run(first + at * SHARE, part));
+        }
+    }
+}
+
+/// Elements that are worth a thread of their own.
+const SHARE: usize = 1 << 14;
+
+impl fmt::Debug for Finish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Finish({})", if self.0.is_some() { "steps" } else { "nothing" })
+    }
 }
 
 // SAFETY: a View is a shared borrow of plain bytes.
@@ -202,7 +243,22 @@ impl<'a> Output<'a> {
     /// `data` must be aligned to 64 bytes, valid for `spec.bytes()` bytes for `'a` and used by nobody else
     /// but aliased inputs of the same kernel.
     pub(crate) unsafe fn new(spec: Spec, data: *mut u8, bytes: usize) -> Output<'a> {
-        Output { spec, data, bytes, lifetime: PhantomData }
+        Output { spec, data, bytes, finish: Finish::default(), lifetime: PhantomData }
+    }
+
+    /// The same memory as the output `spec` of an op whose elements `follow` goes on with.
+    pub(crate) fn followed<'b>(
+        &'b mut self,
+        spec: Spec,
+        follow: &'b (dyn Fn(usize, &mut [f32]) + Sync),
+    ) -> Output<'b> {
+        debug_assert_eq!(spec.bytes(), self.spec.bytes());
+        Output { spec, finish: Finish(Some(follow)), ..*self }
+    }
+
+    /// What to do with elements once they are computed, in an op that [`finishes`](Op::finishes) them.
+    pub fn finish(&self) -> Finish<'a> {
+        self.finish
     }
 
     /// The elements to write.

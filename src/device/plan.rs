@@ -95,6 +95,11 @@ impl Shader {
         self
     }
 
+    /// Another text, which keeps what was promised of this one.
+    pub(crate) fn rewritten(&self, name: String, source: String) -> Shader {
+        Shader { name: name.into(), source: source.into(), trusted: self.trusted }
+    }
+
     #[cfg(feature = "gpu")]
     pub(super) fn trusted(&self) -> bool {
         self.trusted

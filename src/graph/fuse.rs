@@ -3,8 +3,10 @@
 use super::execute::Item;
 use crate::expr::{Arg, Expr, Program, Row, Scalar, Step};
 use crate::ops::elementwise::CAST_F16;
+use crate::ops::epilogue::Epilogue;
 use crate::ops::fused::Fused;
 use crate::{DType, Op, Spec};
+use std::any::Any;
 use std::sync::Arc;
 
 /// Inputs of a fused kernel: with its output, the storage buffers that every GPU can bind.
@@ -193,15 +195,76 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
             }),
         }
     }
-    without_unused(tasks, items)
+    // The items whose buffers outlive the graph.
+    let mut kept = vec![false; items.len()];
+    items.iter().filter(|item| item.keep).for_each(|item| kept[item.root] = true);
+    without_unused(&mut tasks, &kept);
+    if fuse {
+        epilogues(&mut tasks, items, &kept);
+    }
+    tasks
+}
+
+/// Joins operations and the elementwise tasks that alone read their results.
+fn epilogues(tasks: &mut Vec<Task>, items: &[Item], kept: &[bool]) {
+    // For each item the task that computes it, and how many read it.
+    let mut computed = vec![None; items.len()];
+    let mut readers = vec![0usize; items.len()];
+    for (at, task) in tasks.iter().enumerate() {
+        computed[task.output] = Some(at);
+        task.inputs.iter().for_each(|&(root, _)| readers[root] += 1);
+    }
+    let mut joined = vec![false; tasks.len()];
+    for at in 0..tasks.len() {
+        let task = &tasks[at];
+        let op: &dyn Any = &*task.op;
+        let Some(fused) = op.downcast_ref::<Fused>() else { continue };
+        let dense = |spec: &Spec| spec.layout.is_contiguous() && spec.layout.offset == 0;
+        let elements = fused.shape.elements();
+        // What is there before the graph and is read for the last time is rather written over.
+        let replaces = task.inputs.iter().any(|&(root, spec)| {
+            !items[root].pending && !kept[root] && readers[root] == 1 && spec.elements() == elements
+        });
+        if replaces || fused.dtype != DType::F32 || elements == 0 {
+            continue;
+        }
+        let producer = |&(root, spec): &(usize, Spec)| {
+            let before = computed[root].filter(|&before| !joined[before])?;
+            let Task { op, inputs, .. } = &tasks[before];
+            let fits = op.finishes()
+                && readers[root] == 1
+                && !kept[root]
+                && (spec.dtype, spec.elements()) == (DType::F32, elements)
+                && dense(&spec)
+                && (op.strided() || inputs.iter().all(|(_, spec)| dense(spec)));
+            fits.then_some(before)
+        };
+        let candidates = task.inputs.iter().enumerate();
+        let Some((before, input)) = candidates.filter_map(|(i, read)| Some((producer(read)?, i))).max()
+        else {
+            continue;
+        };
+        let (program, shape) = (fused.program.clone(), fused.shape);
+        let Task { op, inputs, output } = &tasks[before];
+        let epilogue = Epilogue {
+            op: Arc::clone(op),
+            own: inputs.len(),
+            result: items[*output].node.spec,
+            fused: Fused { program, shape, dtype: DType::F32 },
+            at: input,
+        };
+        let others = task.inputs.iter().enumerate().filter(|&(i, _)| i != input);
+        let inputs = inputs.iter().chain(others.map(|(_, read)| read)).copied().collect();
+        tasks[at] = Task { op: Arc::new(epilogue), inputs, output: task.output };
+        joined[before] = true;
+    }
+    let mut joined = joined.into_iter();
+    tasks.retain(|_| !joined.next().unwrap_or_default());
 }
 
 /// Drops tasks whose result nobody reads, such as constants that became parameters.
-fn without_unused(mut tasks: Vec<Task>, items: &[Item]) -> Vec<Task> {
-    let mut needed = vec![false; items.len()];
-    for item in items.iter().filter(|item| item.keep) {
-        needed[item.root] = true;
-    }
+fn without_unused(tasks: &mut Vec<Task>, kept: &[bool]) {
+    let mut needed = kept.to_vec();
     let mut used: Vec<bool> = tasks
         .iter()
         .rev()
@@ -212,7 +275,6 @@ fn without_unused(mut tasks: Vec<Task>, items: &[Item]) -> Vec<Task> {
         })
         .collect();
     tasks.retain(|_| used.pop().unwrap_or(true));
-    tasks
 }
 
 #[cfg(test)]
@@ -266,6 +328,64 @@ mod tests {
         drop(product);
         let kernels = kernels(&y)?;
         assert_eq!(kernels.iter().filter(|kernel| kernel.contains("row: mul")).count(), 1, "{kernels:?}");
+        Ok(())
+    }
+
+    /// The names of the kernels that compute `y`.
+    fn names(y: &Tensor) -> Result<Vec<&'static str>> {
+        let items = collect(&[y], &|_| false)?;
+        Ok(tasks(&items, true).iter().map(|task| task.op.name()).collect())
+    }
+
+    #[test]
+    fn what_follows_a_product_is_in_its_kernel() -> Result<()> {
+        let (x, w) = (ready([4, 4])?, ready([4, 4])?);
+        let bias = ready([1, 4])?;
+        let y = x.matmul(&w)?.add(&bias)?.relu()?.add(&x)?;
+        assert_eq!(names(&y)?, ["matmul"]);
+        assert_eq!(y.to_vec::<f32>()?, {
+            let product = x.matmul(&w)?;
+            product.eval()?;
+            product.add(&bias)?.relu()?.add(&x)?.to_vec::<f32>()?
+        });
+        Ok(())
+    }
+
+    #[test]
+    fn a_product_that_others_read_too_has_a_kernel_of_its_own() -> Result<()> {
+        let x = ready([4, 4])?;
+        let product = x.matmul(&x)?;
+        // One that a handle keeps, one that two kernels read, one of which a part is read.
+        assert_eq!(names(&product.relu()?)?, ["matmul", "relu"]);
+        let twice = {
+            let product = x.matmul(&x)?;
+            product.relu()?.add(&product.softmax(-1)?)?
+        };
+        assert_eq!(names(&twice)?, ["matmul", "softmax", "fused"]);
+        let part = x.matmul(&x)?.slice(0, 0, 2, 1)?.relu()?;
+        assert_eq!(names(&part)?, ["matmul", "relu"]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_later_of_two_products_takes_what_follows_both() -> Result<()> {
+        let (x, w) = (ready([4, 4])?, ready([4, 4])?);
+        let y = x.matmul(&w)?.add(&w.matmul(&x)?)?.exp()?;
+        assert_eq!(names(&y)?, ["matmul", "matmul"]);
+        let items = collect(&[&y], &|_| false)?;
+        let tasks = tasks(&items, true);
+        assert!(tasks[0].op.finishes() && !tasks[1].op.finishes());
+        Ok(())
+    }
+
+    #[test]
+    fn what_replaces_a_parameter_is_written_over_it() -> Result<()> {
+        let x = ready([4, 4])?;
+        let updated = {
+            let parameter = ready([4, 4])?;
+            parameter.sub(&x.matmul(&x)?.mul(0.1)?)?
+        };
+        assert_eq!(names(&updated)?, ["matmul", "fused"]);
         Ok(())
     }
 }

@@ -207,13 +207,18 @@ impl Op for Conv2d {
         let [first, second] = [&inputs[0], &inputs[1]].map(View::widened);
         let dense = |input: &View| input.spec.layout.offset..input.spec.layout.offset + input.spec.elements();
         let (first, second) = (&first[dense(&inputs[0])], &second[dense(&inputs[1])]);
-        let output = output.slice();
+        let (finish, output) = (output.finish(), output.slice());
         match self.of {
-            Role::Input => cpu::input_gradient(&self.sizes, first, second, output),
+            Role::Input => cpu::input_gradient(&self.sizes, first, second, output, finish),
             Role::Weight => cpu::weight_gradient(&self.sizes, first, second, output),
-            Role::Output => cpu::forward(&self.sizes, first, second, output),
+            Role::Output => cpu::forward(&self.sizes, first, second, output, finish),
         }
         Ok(())
+    }
+
+    fn finishes(&self) -> bool {
+        // What follows the gradient of a weight is its update, which is written over the weight.
+        self.of != Role::Weight
     }
 
     fn identity(&self) -> Option<&dyn Identity> {

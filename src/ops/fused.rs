@@ -6,12 +6,16 @@
 
 mod wgsl;
 
+pub(super) use wgsl::finish_code;
+
+use super::scratch::with_scratch;
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::{Access, Arg, Loop, Loops, Program, Step};
 use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use half::f16;
 use rayon::prelude::*;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
 /// Words in a block of a register.
 const BLOCK: usize = 1024;
@@ -53,11 +57,9 @@ impl Fused {
             return None;
         }
         let (body, params) = wgsl::generate(self, over, inputs).ok()?;
-        let template = include_str!("../../shaders/elementwise.wgsl");
-        let (head, rest) = template.split_once("// begin generated")?;
-        let (_, tail) = rest.split_once("// end generated")?;
+        let source = wgsl::shader(&body)?;
         Some(Plan::one(Kernel {
-            shader: Shader::text(body.clone(), format!("{head}{body}{tail}")),
+            shader: Shader::text(body, source),
             constants: vec![("PARAMS", format!("{}u", params.len() / 4).into())],
             bindings,
             params,
@@ -105,16 +107,13 @@ impl Op for Fused {
     }
 
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
-        let kernel = Blocks::new(self, inputs, output)?;
+        let inputs: Vec<_> = inputs.iter().map(|view| (view.spec, view.pointer())).collect();
+        let kernel = Blocks::new(self, &inputs, output.pointer(), None)?;
         let elements = self.shape.elements();
-        let blocks = |range: std::ops::Range<usize>| {
-            let mut memory = vec![0u32; kernel.words() + LINE];
-            let aligned = memory.as_ptr().align_offset(LINE * size_of::<u32>());
-            let memory = &mut memory[aligned..];
-            kernel.fill_scalars(memory);
-            for start in range.step_by(BLOCK) {
-                kernel.run(start, BLOCK.min(elements - start), memory);
-            }
+        let blocks = |range: Range<usize>| {
+            let out = kernel.output.wrapping_add(range.start * self.dtype.size());
+            // SAFETY: the output covers its elements.
+            unsafe { kernel.run_all(out, range) };
         };
         if elements < 2 * PARALLEL {
             blocks(0..elements);
@@ -150,7 +149,7 @@ impl Op for Fused {
 }
 
 /// A program laid out for the CPU: where every input is and which register every step writes.
-struct Blocks<'a> {
+pub(super) struct Blocks<'a> {
     fused: &'a Fused,
     /// One for each step.
     kernels: Vec<Loop>,
@@ -161,7 +160,10 @@ struct Blocks<'a> {
     register_words: usize,
     /// Loaded input blocks; the others are read in place.
     loaded: usize,
+    /// Where the output starts, for those who write all of it.
     output: *mut u8,
+    /// The input that is read where the result is written, wherever that is.
+    given: Option<usize>,
     /// The output lies over an input: the result goes through a register, since a loop's output
     /// must not overlap its inputs.
     aliased: bool,
@@ -181,32 +183,51 @@ struct Input {
 unsafe impl Sync for Blocks<'_> {}
 
 impl<'a> Blocks<'a> {
-    fn new(fused: &'a Fused, views: &[View], output: &mut Output) -> Result<Blocks<'a>> {
+    /// Of inputs by what they are and where their buffers start, which must be valid for reads of all elements
+    /// while the blocks are used; nothing is read of the given one there.
+    pub(super) fn new(
+        fused: &'a Fused,
+        views: &[(Spec, *const u8)],
+        output: *mut u8,
+        given: Option<usize>,
+    ) -> Result<Blocks<'a>> {
         let kernel = |step: &Step| {
             let undefined = || Error::op(step.row.name, format!("is not defined for {}", step.from));
             step.row.kernel(step.from).ok_or_else(undefined)
         };
         let kernels = fused.program.steps.iter().map(kernel).collect::<Result<_>>()?;
-        let layouts: Vec<_> = views.iter().map(|view| view.spec.layout).collect();
-        let output = output.pointer();
+        let layouts: Vec<_> = views.iter().map(|(spec, _)| spec.layout).collect();
         let mut loaded = 0;
         let inputs: Vec<Input> = views
             .iter()
-            .map(|view| {
-                let (access, dtype) = (Access::of(&view.spec), view.spec.dtype);
-                let block = (access != Access::Linear || dtype == DType::F16).then(|| {
+            .enumerate()
+            .map(|(at, (spec, data))| {
+                let (access, dtype) = (Access::of(spec), spec.dtype);
+                let loads = given != Some(at) && (access != Access::Linear || dtype == DType::F16);
+                let block = loads.then(|| {
                     loaded += 1;
                     loaded - 1
                 });
-                Input { data: view.pointer(), access, dtype, offset: view.spec.layout.offset, block }
+                Input { data: *data, access, dtype, offset: spec.layout.offset, block }
             })
             .collect();
         let (registers, count) = fused.program.registers();
-        let aliased = inputs.iter().any(|input| std::ptr::eq(input.data, output));
+        let aliased = given.is_some() || inputs.iter().any(|input| std::ptr::eq(input.data, output));
         // One block for the result where it cannot be written straight to the output.
         let register_words = (count + 1) * STEP;
         let loops = Loops::new(&fused.shape, &layouts);
-        Ok(Blocks { fused, kernels, inputs, loops, registers, register_words, loaded, output, aliased })
+        Ok(Blocks {
+            fused,
+            kernels,
+            inputs,
+            loops,
+            registers,
+            register_words,
+            loaded,
+            output,
+            given,
+            aliased,
+        })
     }
 
     /// Words of memory `run` needs.
@@ -214,14 +235,35 @@ impl<'a> Blocks<'a> {
         self.register_words + (self.loaded + self.fused.program.scalars.len()) * STEP
     }
 
-    /// Fills the blocks of numbers that are the same everywhere, which nothing else writes.
-    fn fill_scalars(&self, memory: &mut [u32]) {
+    /// Fills the blocks of numbers that are the same everywhere, which nothing else writes, for so many elements.
+    fn fill_scalars(&self, elements: usize, memory: &mut [u32]) {
+        let used = BLOCK.min(elements);
         let blocks = memory[self.register_words + self.loaded * STEP..].chunks_mut(STEP);
-        self.fused.program.scalars.iter().zip(blocks).for_each(|(scalar, block)| block.fill(scalar.bits));
+        let scalars = self.fused.program.scalars.iter().zip(blocks);
+        scalars.for_each(|(scalar, block)| block[..used].fill(scalar.bits));
     }
 
-    /// Computes elements `start..start + n`, `n` at most a block, in memory whose scalars are filled.
-    fn run(&self, start: usize, n: usize, memory: &mut [u32]) {
+    /// Computes elements `range` and writes them to `out` and on.
+    ///
+    /// # Safety
+    /// `out` must be valid for as many elements, and hold those of the given input, if there is one; the inputs
+    /// must be valid as [`new`](Self::new) says.
+    pub(super) unsafe fn run_all(&self, out: *mut u8, range: Range<usize>) {
+        with_scratch(self.words() + LINE, |memory| {
+            let memory: &mut [u32] = bytemuck::cast_slice_mut(memory);
+            let aligned = memory.as_ptr().align_offset(LINE * size_of::<u32>());
+            let memory = &mut memory[aligned..];
+            self.fill_scalars(range.len(), memory);
+            for start in range.clone().step_by(BLOCK) {
+                let out = out.wrapping_add((start - range.start) * self.fused.dtype.size());
+                self.run(out, start, BLOCK.min(range.end - start), memory);
+            }
+        });
+    }
+
+    /// Computes elements `start..start + n`, `n` at most a block, in memory whose scalars are filled, and writes
+    /// them to `result`.
+    fn run(&self, result: *mut u8, start: usize, n: usize, memory: &mut [u32]) {
         let program = &self.fused.program;
         let (registers, rest) = memory.split_at_mut(self.register_words);
         let (loads, scalars) = rest.split_at_mut(self.loaded * STEP);
@@ -233,6 +275,7 @@ impl<'a> Blocks<'a> {
         let registers = registers.as_mut_ptr();
         let place = |arg: Arg| -> *const u32 {
             match arg {
+                Arg::Input(i) if self.given == Some(i) => result.cast(),
                 Arg::Input(i) => match self.inputs[i].block {
                     Some(block) => loads[block * STEP..].as_ptr(),
                     // SAFETY: a linear input covers the output's elements.
@@ -247,29 +290,24 @@ impl<'a> Blocks<'a> {
         let direct = !narrow && !self.aliased;
         for (i, (step, kernel)) in program.steps.iter().zip(&self.kernels).enumerate() {
             let last = i + 1 == program.steps.len();
-            let out = if last && direct {
-                // SAFETY: the output covers its elements.
-                unsafe { self.output.cast::<u32>().add(start) }
-            } else {
-                place(Arg::Step(i)).cast_mut()
-            };
+            let out = if last && direct { result.cast::<u32>() } else { place(Arg::Step(i)).cast_mut() };
             let args = step.args.map(place);
             // SAFETY: registers never overlap (`Program::registers`), and the output does not
             // overlap an input here.
             unsafe { kernel(&args, out, n) };
         }
         if program.steps.is_empty() || !direct {
-            let result = place(program.result());
-            // SAFETY: `result` holds n words; the output covers elements start..start + n. An
-            // aliased input is read at the same place it is written, which `copy` allows.
+            let last = place(program.result());
+            // SAFETY: `last` holds n words; there is room for n results. An aliased input is read at
+            // the same place it is written, which `copy` allows.
             unsafe {
                 if narrow {
-                    let out = self.output.cast::<f16>().add(start);
+                    let out = result.cast::<f16>();
                     for i in 0..n {
-                        *out.add(i) = f16::from_f32(*result.cast::<f32>().add(i));
+                        *out.add(i) = f16::from_f32(*last.cast::<f32>().add(i));
                     }
                 } else {
-                    std::ptr::copy(result, self.output.cast::<u32>().add(start), n);
+                    std::ptr::copy(last, result.cast::<u32>(), n);
                 }
             }
         }

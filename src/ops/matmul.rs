@@ -15,12 +15,12 @@ pub(crate) struct Matmul;
 
 /// One product of a batch: sizes, and the strides of a row and a column of each operand.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Product {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
-    pub a: (isize, isize),
-    pub b: (isize, isize),
+struct Product {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: (isize, isize),
+    b: (isize, isize),
 }
 
 impl Product {
@@ -34,18 +34,6 @@ impl Product {
     /// Multiply-adds.
     fn work(&self) -> usize {
         self.m * self.n * self.k
-    }
-
-    /// Writes the product of matrices whose first elements come first to `output`, row-major, on this
-    /// thread alone.
-    pub fn multiply(&self, a: &[f32], b: &[f32], output: &mut [f32]) {
-        let last = |rows: usize, columns: usize, (row, column): (isize, isize)| {
-            assert!(row >= 0 && column >= 0, "matrices are walked forwards");
-            rows.saturating_sub(1) * row as usize + columns.saturating_sub(1) * column as usize
-        };
-        assert!(last(self.m, self.k, self.a) < a.len() && last(self.k, self.n, self.b) < b.len());
-        // SAFETY: the strides reach no further than the elements just checked.
-        unsafe { self.run(a.as_ptr(), b.as_ptr(), output, Parallelism::None) }
     }
 
     /// Writes the product, row-major, to `output`.
@@ -149,20 +137,30 @@ impl Op for Matmul {
                 product.run(start(a, &a_buffer, a_place), start(b, &b_buffer, b_place), output, threads)
             }
         };
-        let output = output.slice::<f32>();
+        let (finish, output) = (output.finish(), output.slice::<f32>());
         let size = product.m * product.n;
         // Threads share a product only where there are too few products to go round.
         if output.len() / size < rayon::current_num_threads() {
             let products = output.chunks_exact_mut(size).enumerate();
-            products.for_each(|(index, output)| run(index, output, Parallelism::Rayon(0)));
+            products.for_each(|(index, output)| {
+                run(index, output, Parallelism::Rayon(0));
+                finish.run_shared(index * size, output);
+            });
         } else {
             output
                 .par_chunks_exact_mut(size)
                 .with_min_len(SHARE.div_ceil(product.work().max(1)))
                 .enumerate()
-                .for_each(|(index, output)| run(index, output, Parallelism::None));
+                .for_each(|(index, output)| {
+                    run(index, output, Parallelism::None);
+                    finish.run(index * size, output);
+                });
         }
         Ok(())
+    }
+
+    fn finishes(&self) -> bool {
+        true
     }
 
     fn identity(&self) -> Option<&dyn Identity> {

@@ -7,6 +7,7 @@
 
 mod cpu;
 mod gpu;
+mod packed;
 mod steps;
 
 use crate::device::{Caps, Plan};

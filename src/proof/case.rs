@@ -307,6 +307,11 @@ impl Case {
         Ok(Cost::of(&inputs, &(self.op)(&inputs)?))
     }
 
+    /// Whether one of the operations that `output` is computed by [finishes](crate::Op::finishes).
+    pub(super) fn finishes(&self, output: &Tensor) -> bool {
+        recorded(&[], output).iter().any(|node| node.inner().op.finishes())
+    }
+
     /// The names of the kernels that the operation consists of before fusion, each once.
     pub fn kernels(&self, engine: &Engine) -> Result<Vec<&'static str>> {
         let inputs = self.tensors(engine)?;

@@ -1,7 +1,7 @@
 //! A case on a device: its values, gradients and gradients of gradients against float64.
 
 use super::case::{Array, Case, Input, draw, read};
-use crate::{Engine, Error, Result, Tensor};
+use crate::{DType, Engine, Error, Result, Tensor};
 use serde::Serialize;
 
 /// How far a result lies from the reference at the element that is worst.
@@ -99,6 +99,41 @@ impl Case {
     /// The result on one engine against that on another.
     pub fn agreement(&self, engine: &Engine, other: &Engine) -> Result<Deviation> {
         compare(&self.run(engine)?, &self.run(other)?, self.rtol, self.atol)
+    }
+
+    /// The result after elementwise steps, which an operation that [finishes](crate::Op::finishes) computes in its own
+    /// kernel, against the same steps of the reference. None where no operation of the case does, or the result
+    /// is no `f32`.
+    pub fn followed(&self, engine: &Engine) -> Result<Option<Deviation>> {
+        let output = (self.op)(&self.tensors(engine)?)?;
+        if !self.finishes(&output) || output.dtype() != DType::F32 || output.rank() == 0 {
+            return Ok(None);
+        }
+        let want = (self.reference)(&self.arrays());
+        // One number for each channel, and a tensor of the same shape, sometimes of other strides.
+        let channel = want.ndim().min(2) - 1;
+        let sizes: Vec<usize> = want
+            .shape()
+            .iter()
+            .enumerate()
+            .map(|(axis, &size)| if axis == channel { size } else { 1 })
+            .collect();
+        let bias = draw(&sizes, -1.0, 1.0, 79);
+        let turned = want.len() % 2 == 1;
+        let order: Vec<usize> = (0..want.ndim()).rev().collect();
+        let shape: Vec<usize> = order.iter().map(|&axis| want.shape()[axis]).collect();
+        let other = draw(if turned { &shape } else { want.shape() }, -1.0, 1.0, 80);
+        let mut beside = upload(&other, engine)?;
+        let mut other = other;
+        if turned {
+            beside = beside.permute(&order.iter().map(|&axis| axis as isize).collect::<Vec<_>>())?;
+            other = other.permuted_axes(order);
+        }
+        let got = output.add(&upload(&bias, engine)?)?.relu()?.mul(0.5)?.sub(&beside)?;
+        // NaN stays NaN.
+        let want = (want + bias).mapv(|value| if value < 0.0 { 0.0 } else { value * 0.5 }) - other;
+        drop(output);
+        compare(&read(&got)?, &want, self.rtol, self.atol).map(Some)
     }
 
     /// The gradients against central differences of the reference.

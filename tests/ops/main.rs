@@ -2,7 +2,8 @@
 //!
 //! A case becomes these trials on each device: `value` compares with the reference computed in float64,
 //! `gradient` and `second` compare gradients taken in the middle of a graph, and gradients of those, with
-//! central differences of the float64 reference. `gpu/agrees` compares the GPU with the CPU, and `shader`
+//! central differences of the float64 reference. `followed` adds steps that an operation's own kernel can take
+//! over. `gpu/agrees` compares the GPU with the CPU, and `shader`
 //! validates what the op would give a GPU and translates it to SPIR-V, MSL and HLSL, with naga and without a
 //! GPU. A device that is absent shows as ignored; `KILN_REQUIRE_GPU=1` makes that a failure.
 //!
@@ -44,6 +45,14 @@ fn main() {
                 trials.push(Trial::test(format!("gpu/agrees/{name}"), agrees));
             }
             Err(error) => trials.push(absent(format!("gpu/agrees/{name}"), error, required)),
+        }
+        if case.followed(&cpu).is_ok_and(|deviation| deviation.is_some()) {
+            let check = |case: &Case, engine: &Engine| Ok(case.followed(engine)?.unwrap_or_default());
+            trials.push(trial(format!("cpu/followed/{name}"), &case, &cpu, check));
+            match &gpu {
+                Ok(gpu) => trials.push(trial(format!("gpu/followed/{name}"), &case, gpu, check)),
+                Err(error) => trials.push(absent(format!("gpu/followed/{name}"), error, required)),
+            }
         }
         let recorder = recorder.clone();
         trials.push(Trial::test(format!("shader/{name}"), move || shader::validate(&case, &recorder)));

@@ -2,8 +2,10 @@
 //! position.
 
 use super::Sizes;
-use super::cpu::{multiply, with_scratch};
+use super::cpu::multiply;
 use crate::gemm::Parallelism;
+use crate::op::Finish;
+use crate::ops::scratch::with_scratch;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -142,6 +144,22 @@ impl Part<'_> {
         (memory, self.length(), 1)
     }
 
+    /// Goes on with its results, which are complete, in the planes of its one image.
+    fn finish(&self, planes: &mut [f32], finish: Finish, threads: Parallelism) {
+        let (length, positions) = (self.length(), self.sizes.positions());
+        let first = self.plane(0, self.sizes.filters) * positions;
+        if length < positions {
+            for (filter, plane) in planes.chunks_exact_mut(positions).enumerate() {
+                let start = self.start();
+                finish.run(first + filter * positions + start, &mut plane[start..start + length]);
+            }
+        } else if matches!(threads, Parallelism::None) {
+            finish.run(first, planes);
+        } else {
+            finish.run_shared(first, planes);
+        }
+    }
+
     /// Adds columns of its one image to the pixels that they see.
     fn scatter(&self, columns: &[f32], image: &mut [f32], threads: Parallelism) {
         let (sizes, length) = (self.sizes, self.length());
@@ -208,21 +226,29 @@ fn strips(sizes: &Sizes, at: usize, floats: usize, mut each: impl FnMut(&Part, &
     });
 }
 
-pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32]) {
+pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32], finish: Finish) {
     let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
     images(sizes, output, filters * positions, |at, output, threads| {
         strips(sizes, at, STRIP, |part, columns| {
             let columns = part.columns(input, columns, threads);
-            let output = (&mut output[part.start()..], positions);
+            let to = (&mut output[part.start()..], positions);
             let weight = (part.weight(weight), taps, 1);
-            multiply([filters, part.length(), taps], output, false, weight, columns, threads);
+            multiply([filters, part.length(), taps], to, false, weight, columns, threads);
+            part.finish(output, finish, threads);
         });
     });
 }
 
-pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], output: &mut [f32]) {
+pub(super) fn input_gradient(
+    sizes: &Sizes,
+    weight: &[f32],
+    upstream: &[f32],
+    output: &mut [f32],
+    finish: Finish,
+) {
     let (taps, positions, filters) = (sizes.taps(), sizes.positions(), sizes.filters);
-    images(sizes, output, sizes.channels * sizes.pixels(), |at, image, threads| {
+    let size = sizes.channels * sizes.pixels();
+    images(sizes, output, size, |at, image, threads| {
         if !sizes.pointwise() {
             image.fill(0.0);
         }
@@ -236,6 +262,11 @@ pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], ou
             multiply(shape, (columns, part.length()), false, weight, upstream, threads);
             part.scatter(columns, image, threads);
         });
+        if matches!(threads, Parallelism::None) {
+            finish.run(at * size, image);
+        } else {
+            finish.run_shared(at * size, image);
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Sizes, columns, depthwise, winograd};
 use crate::gemm::{self, Matrix, Parallelism};
-use std::cell::RefCell;
+use crate::op::Finish;
 
 /// `c[m, n] = a[m, k] b[k, n]` (or added to `c`): `c` with the stride of its rows, the others with those of
 /// rows and columns.
@@ -30,46 +30,42 @@ pub(super) fn multiply(
     }
 }
 
-/// Runs `body` with memory of `length` floats, whose content is left from before. The thread keeps
-/// it for the next time: fresh pages from the system cost more than what is done with them.
-pub(super) fn with_scratch<R>(length: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local! {
-        // Several, because a thread that waits inside `body` may take up other work meanwhile.
-        static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
-    }
-    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if scratch.len() < length {
-        scratch = vec![0.0; length];
-    }
-    let result = body(&mut scratch[..length]);
-    SCRATCH.with_borrow_mut(|kept| kept.push(scratch));
-    result
+/// A sum of nothing.
+fn zeros(output: &mut [f32], finish: Finish) {
+    output.fill(0.0);
+    finish.run(0, output);
 }
 
-pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32]) {
+pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32], finish: Finish) {
     if input.is_empty() || weight.is_empty() {
-        return output.fill(0.0);
+        return zeros(output, finish);
     }
     if depthwise::applies(sizes) {
-        return depthwise::forward(sizes, input, weight, output);
+        return depthwise::forward(sizes, input, weight, output, finish);
     }
     if winograd::applies(sizes) {
-        return winograd::forward(sizes, input, weight, output);
+        return winograd::forward(sizes, input, weight, output, finish);
     }
-    columns::forward(sizes, input, weight, output);
+    columns::forward(sizes, input, weight, output, finish);
 }
 
-pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], output: &mut [f32]) {
+pub(super) fn input_gradient(
+    sizes: &Sizes,
+    weight: &[f32],
+    upstream: &[f32],
+    output: &mut [f32],
+    finish: Finish,
+) {
     if weight.is_empty() || upstream.is_empty() {
-        return output.fill(0.0);
+        return zeros(output, finish);
     }
     if depthwise::applies(sizes) {
-        return depthwise::input_gradient(sizes, weight, upstream, output);
+        return depthwise::input_gradient(sizes, weight, upstream, output, finish);
     }
     if winograd::applies(sizes) {
-        return winograd::input_gradient(sizes, weight, upstream, output);
+        return winograd::input_gradient(sizes, weight, upstream, output, finish);
     }
-    columns::input_gradient(sizes, weight, upstream, output);
+    columns::input_gradient(sizes, weight, upstream, output, finish);
 }
 
 pub(super) fn weight_gradient(sizes: &Sizes, input: &[f32], upstream: &[f32], output: &mut [f32]) {

@@ -7,7 +7,8 @@
 
 use super::Sizes;
 use super::columns::{copy_every, taps};
-use super::cpu::with_scratch;
+use crate::op::Finish;
+use crate::ops::scratch::with_scratch;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -189,7 +190,7 @@ impl WithSimd for Products<'_> {
     }
 }
 
-pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32]) {
+pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32], finish: Finish) {
     let (grid, taps) = (Grid::new(sizes), sizes.taps());
     let (offsets, planes, arch) = (grid.offsets(), grid.length(sizes), Arch::new());
     let outputs = output.par_chunks_exact_mut(sizes.positions()).with_min_len(share(sizes));
@@ -201,11 +202,18 @@ pub(super) fn forward(sizes: &Sizes, input: &[f32], weight: &[f32], output: &mut
             arch.dispatch(Shifted { data, offsets: &offsets, weight, out });
             let rows = out.chunks(grid.columns).zip(output.chunks_exact_mut(sizes.output[1]));
             rows.for_each(|(from, to)| to.copy_from_slice(&from[..to.len()]));
+            finish.run(at * sizes.positions(), output);
         });
     });
 }
 
-pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], output: &mut [f32]) {
+pub(super) fn input_gradient(
+    sizes: &Sizes,
+    weight: &[f32],
+    upstream: &[f32],
+    output: &mut [f32],
+    finish: Finish,
+) {
     let (grid, taps, arch) = (Grid::new(sizes), sizes.taps(), Arch::new());
     let (planes, plane) = (grid.length(sizes), grid.plane());
     // Before the first window, so that a tap can look back to where it is.
@@ -229,6 +237,7 @@ pub(super) fn input_gradient(sizes: &Sizes, weight: &[f32], upstream: &[f32], ou
                     arch.dispatch(Shifted { data: spread, offsets: &offsets, weight: &weight, out });
                 }
                 grid.join(sizes, result, image);
+                finish.run(at * sizes.pixels(), image);
             });
         },
     );

@@ -17,8 +17,10 @@ mod tiles;
 mod transpose;
 
 use super::Sizes;
-use super::cpu::{multiply, with_scratch};
+use super::cpu::multiply;
 use crate::gemm::Parallelism;
+use crate::op::Finish;
+use crate::ops::scratch::with_scratch;
 use pulp::Arch;
 use rayon::prelude::*;
 use rows::{Input, Upstream};
@@ -76,7 +78,14 @@ fn rows_at_once(rows: usize, from: &Planes, to: &Planes) -> usize {
     (UNIT_BYTES / bytes).clamp(1, rows.div_ceil(8).max(1)).max(32usize.div_ceil(from.tiles[1]).min(rows))
 }
 
-fn correlate(batch: usize, from: Planes, to: Planes, input: &[f32], kernels: Kernels, output: &mut [f32]) {
+fn correlate(
+    batch: usize,
+    [from, to]: [Planes; 2],
+    input: &[f32],
+    kernels: Kernels,
+    output: &mut [f32],
+    finish: Finish,
+) {
     let arch = Arch::new();
     let (inputs, outputs) = (from.padded(), to.padded());
     let all_rows = batch * from.tiles[0];
@@ -123,23 +132,33 @@ fn correlate(batch: usize, from: Planes, to: Planes, input: &[f32], kernels: Ker
                     );
                 }
                 arch.dispatch(Back { planes: &to, first, rows, transformed: products, tensor: &output });
+                to.lines(first, rows, |place, length| {
+                    // SAFETY: the lines of these tile rows, which no other thread works on.
+                    finish.run(place, unsafe { output.slice(place, length) });
+                });
             });
         });
     });
 }
 
-pub(super) fn forward(s: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32]) {
+pub(super) fn forward(s: &Sizes, input: &[f32], weight: &[f32], output: &mut [f32], finish: Finish) {
     let from = planes(s.channels, s.image, s.padding, s.output);
     let to = planes(s.filters, s.output, [0, 0], s.output);
     let kernels = Kernels { weight, channels: s.channels, turned: false };
-    correlate(s.batch, from, to, input, kernels, output);
+    correlate(s.batch, [from, to], input, kernels, output, finish);
 }
 
-pub(super) fn input_gradient(s: &Sizes, weight: &[f32], upstream: &[f32], output: &mut [f32]) {
+pub(super) fn input_gradient(
+    s: &Sizes,
+    weight: &[f32],
+    upstream: &[f32],
+    output: &mut [f32],
+    finish: Finish,
+) {
     let from = planes(s.filters, s.output, s.padding.map(|padding| 2 - padding), s.image);
     let to = planes(s.channels, s.image, [0, 0], s.image);
     let kernels = Kernels { weight, channels: s.channels, turned: true };
-    correlate(s.batch, from, to, upstream, kernels, output);
+    correlate(s.batch, [from, to], upstream, kernels, output, finish);
 }
 
 /// The two tensors whose tiles are multiplied for the weight gradient.

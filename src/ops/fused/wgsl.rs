@@ -34,35 +34,36 @@ impl Load {
         }
     }
 
-    /// The function that reads input `i` at place `p` of `name`, the binding of this number unless it is declared
-    /// already.
-    fn declare(
-        self,
-        code: &mut String,
-        i: usize,
-        dtype: DType,
-        name: &str,
-        binding: Option<usize>,
-    ) -> Result {
-        let (words, value) = match (self, dtype) {
-            (Load::Vector, DType::F16) => {
+    /// The functions that read input `i` at place `p` of `name`: what an invocation wants there, and one element.
+    fn declare(self, code: &mut String, i: usize, dtype: DType, name: &str) -> Result {
+        let vector = self == Load::Vector;
+        let value = match dtype {
+            DType::F16 => {
                 let pair = |axis| format!("unpack2x16float({name}[p / 4u].{axis})");
-                (vector(dtype), format!("vec4({}, {})", pair('x'), pair('y')))
+                format!("vec4({}, {})", pair('x'), pair('y'))
             }
-            (Load::Vector, DType::Bool) => (vector(dtype), format!("{name}[p / 4u] != vec4(0u)")),
-            (Load::Vector, _) => (vector(dtype), format!("{name}[p / 4u]")),
-            (_, DType::F16) => {
-                (word(dtype).into(), format!("unpack2x16float({name}[p / 2u] >> (16u * (p % 2u))).x"))
-            }
-            (_, DType::Bool) => (word(dtype).into(), format!("{name}[p] != 0u")),
-            _ => (word(dtype).into(), format!("{name}[p]")),
+            DType::Bool => format!("{name}[p / 4u] != vec4(0u)"),
+            _ => format!("{name}[p / 4u]"),
+        };
+        // Words of an element's own, but for halves.
+        let word = match (vector, dtype) {
+            (true, DType::F16) => format!("{name}[p / 4u][p / 2u % 2u]"),
+            (true, _) => format!("{name}[p / 4u][p % 4u]"),
+            (false, DType::F16) => format!("{name}[p / 2u]"),
+            (false, _) => format!("{name}[p]"),
+        };
+        let element = match dtype {
+            DType::F16 => format!("unpack2x16float({word})[p % 2u]"),
+            DType::Bool => format!("{word} != 0u"),
+            _ => word,
         };
         let register = register(dtype);
-        let result = if self == Load::Vector { format!("vec4<{register}>") } else { register.into() };
-        if let Some(binding) = binding {
-            writeln!(code, "@group(0) @binding({binding}) var<storage, read> {name}: array<{words}>;")?;
+        writeln!(code, "fn element{i}(p: u32) -> {register} {{ return {element}; }}")?;
+        if vector {
+            writeln!(code, "fn load{i}(p: u32) -> vec4<{register}> {{ return {value}; }}")
+        } else {
+            writeln!(code, "fn load{i}(p: u32) -> {register} {{ return element{i}(p); }}")
         }
-        writeln!(code, "fn load{i}(p: u32) -> {result} {{ return {value}; }}")
     }
 }
 
@@ -92,13 +93,148 @@ fn register(dtype: DType) -> &'static str {
 }
 
 /// Words of the uniform, and how the kernel names them.
-struct Params(Vec<u32>);
+struct Params {
+    name: &'static str,
+    words: Vec<u32>,
+}
 
 impl Params {
     fn push(&mut self, value: u32) -> String {
-        let at = self.0.len();
-        self.0.push(value);
-        format!("params[{}][{}]", at / 4, at % 4)
+        let at = self.words.len();
+        self.words.push(value);
+        format!("{}[{}][{}]", self.name, at / 4, at % 4)
+    }
+
+    /// As whole vectors.
+    fn vectors(mut self) -> Vec<u32> {
+        self.words.resize(self.words.len().next_multiple_of(4), 0);
+        self.words
+    }
+}
+
+/// The code of a program, as it is written.
+struct Writer<'a> {
+    inputs: &'a [Spec],
+    /// The input that the caller hands over.
+    given: Option<usize>,
+    loops: Loops,
+    /// Whether four elements never lie in two rows.
+    whole: bool,
+    code: String,
+    params: Params,
+    /// Where in the uniform sizes are, if an input is strided.
+    sizes: Vec<String>,
+    /// The place of each input's element from that of the first, `first`, and its coordinates, `c0`, `c1`, ...
+    places: Vec<String>,
+}
+
+impl<'a> Writer<'a> {
+    /// Begins with the function `compute` of one element.
+    fn new(
+        fused: &'a Fused,
+        inputs: &'a [Spec],
+        given: Option<usize>,
+        name: &'static str,
+    ) -> std::result::Result<Writer<'a>, Error> {
+        let layouts: Vec<_> = inputs.iter().map(|spec| spec.layout).collect();
+        let loops = Loops::new(&fused.shape, &layouts);
+        let whole = loops.dims.last().is_some_and(|size| size.is_multiple_of(LANES));
+        let mut params = Params { name, words: Vec::new() };
+        let scalars: Vec<String> = fused.numbers().into_iter().map(|bits| params.push(bits)).collect();
+        let mut code = String::new();
+        compute(fused, &mut code, &scalars)?;
+        let strided = inputs.iter().any(|spec| Access::of(spec) == Access::Strided);
+        let sizes = loops.dims.iter().filter(|_| strided).map(|&size| params.push(size as u32)).collect();
+        let places = (inputs.iter().zip(&loops.strides))
+            .map(|(spec, strides)| {
+                let offset = params.push(spec.layout.offset as u32);
+                match Access::of(spec) {
+                    Access::Single => offset,
+                    Access::Linear => format!("{offset} + first"),
+                    Access::Strided => {
+                        let step =
+                            |(axis, &stride)| format!(" + c{axis} * {}", params.push(stride as i32 as u32));
+                        offset + &strides.iter().enumerate().map(step).collect::<String>()
+                    }
+                }
+            })
+            .collect();
+        Ok(Writer { inputs, given, loops, whole, code, params, sizes, places })
+    }
+
+    fn load(&self, i: usize) -> Load {
+        Load::of(&self.inputs[i], &self.loops.strides[i], self.whole)
+    }
+
+    /// Declares the inputs from this binding on, and the functions that read them; one that the result is
+    /// written over is read there. Returns the next binding.
+    fn declare(&mut self, mut binding: usize, over: Option<usize>) -> std::result::Result<usize, Error> {
+        for (i, spec) in self.inputs.iter().enumerate().filter(|&(i, _)| self.given != Some(i)) {
+            let load = self.load(i);
+            let mut name = "result".to_string();
+            if over != Some(i) {
+                name = format!("in{i}");
+                let words = if load == Load::Vector { vector(spec.dtype) } else { word(spec.dtype).into() };
+                let variable = format!("var<storage, read> {name}: array<{words}>");
+                writeln!(self.code, "@group(0) @binding({binding}) {variable};")?;
+                binding += 1;
+            }
+            load.declare(&mut self.code, i, spec.dtype, &name)?;
+        }
+        Ok(binding)
+    }
+
+    /// Writes what gives an element's coordinates the values of `first`.
+    fn coordinates(&mut self) -> Result {
+        if !self.sizes.is_empty() {
+            writeln!(self.code, "  var c0 = first;")?;
+        }
+        for axis in (1..self.sizes.len()).rev() {
+            let size = &self.sizes[axis];
+            writeln!(self.code, "  var c{axis} = c0 % {size}; c0 /= {size};")?;
+        }
+        Ok(())
+    }
+
+    /// Writes the body of a function: the results for the four elements from `first` on, where the given input's are
+    /// `values`.
+    fn four(&mut self) -> Result {
+        let others: Vec<usize> = (0..self.inputs.len()).filter(|&i| self.given != Some(i)).collect();
+        let strided = |i: &usize| Access::of(&self.inputs[*i]) == Access::Strided;
+        self.coordinates()?;
+        for lane in 0..LANES {
+            let loads: Vec<usize> =
+                others.iter().copied().filter(|&i| lane == 0 || self.load(i) == Load::Each).collect();
+            if lane > 0 && loads.iter().any(strided) {
+                advance(&mut self.code, &self.sizes, self.whole)?;
+            }
+            for i in loads {
+                let step = if Access::of(&self.inputs[i]) == Access::Linear { lane } else { 0 };
+                writeln!(self.code, "  let x{i}_{lane} = load{i}({} + {step}u);", self.places[i])?;
+            }
+        }
+        let value = |lane: usize| {
+            let argument = |i: usize| match self.load(i) {
+                _ if self.given == Some(i) => format!("values[{lane}]"),
+                Load::Vector => format!("x{i}_0[{lane}]"),
+                Load::Shared => format!("x{i}_0"),
+                Load::Each => format!("x{i}_{lane}"),
+            };
+            format!("compute({})", (0..self.inputs.len()).map(argument).collect::<Vec<_>>().join(", "))
+        };
+        let results = (0..LANES).map(value).collect::<Vec<_>>().join(", ");
+        writeln!(self.code, "  let y = vec4({results});")
+    }
+
+    /// Writes the body of a function of one element, `first`, where the given input's is `value`.
+    fn one(&mut self) -> Result {
+        self.coordinates()?;
+        let argument = |i: usize| match self.given {
+            Some(given) if given == i => "value".to_string(),
+            _ => format!("element{i}({})", self.places[i]),
+        };
+        let arguments = (0..self.inputs.len()).map(argument).collect::<Vec<_>>().join(", ");
+        writeln!(self.code, "  return compute({arguments});\n}}")
     }
 }
 
@@ -109,82 +245,74 @@ pub(super) fn generate(
     over: Option<usize>,
     inputs: &[Spec],
 ) -> std::result::Result<(String, Vec<u32>), Error> {
-    let layouts: Vec<_> = inputs.iter().map(|spec| spec.layout).collect();
-    let loops = Loops::new(&fused.shape, &layouts);
-    let whole = loops.dims.last().is_some_and(|size| size.is_multiple_of(LANES));
-    let load = |i: usize| Load::of(&inputs[i], &loops.strides[i], whole);
-
-    let mut code = String::new();
-    let mut binding = 1;
-    for (i, spec) in inputs.iter().enumerate() {
-        if over == Some(i) {
-            load(i).declare(&mut code, i, spec.dtype, "result", None)?;
-        } else {
-            load(i).declare(&mut code, i, spec.dtype, &format!("in{i}"), Some(binding))?;
-            binding += 1;
-        }
-    }
+    let mut writer = Writer::new(fused, inputs, None, "params")?;
+    let binding = writer.declare(1, over)?;
     let kind = vector(fused.dtype);
-    writeln!(code, "@group(0) @binding({binding}) var<storage, read_write> result: array<{kind}>;")?;
-
-    let mut params = Params(Vec::new());
-    let scalars: Vec<String> = fused.numbers().into_iter().map(|bits| params.push(bits)).collect();
-    let vectors = params.push(fused.shape.elements().div_ceil(LANES) as u32);
-    let mut store = format!("fn store(i: u32) {{\n  let first = {LANES}u * i;\n");
-    let strided = inputs.iter().any(|spec| Access::of(spec) == Access::Strided);
-    let sizes: Vec<String> =
-        loops.dims.iter().filter(|_| strided).map(|&size| params.push(size as u32)).collect();
-    if strided {
-        // Where the first element is along each axis.
-        writeln!(store, "  var c0 = first;")?;
-        for axis in (1..sizes.len()).rev() {
-            writeln!(store, "  var c{axis} = c0 % {size}; c0 /= {size};", size = sizes[axis])?;
-        }
-    }
-    let places: Vec<String> = (inputs.iter().zip(&loops.strides))
-        .map(|(spec, strides)| {
-            let offset = params.push(spec.layout.offset as u32);
-            match Access::of(spec) {
-                Access::Single => offset,
-                Access::Linear => format!("{offset} + first"),
-                Access::Strided => {
-                    let step =
-                        |(axis, &stride)| format!(" + c{axis} * {}", params.push(stride as i32 as u32));
-                    offset + &strides.iter().enumerate().map(step).collect::<String>()
-                }
-            }
-        })
-        .collect();
-    for lane in 0..LANES {
-        let loads: Vec<usize> = (0..inputs.len()).filter(|&i| lane == 0 || load(i) == Load::Each).collect();
-        if lane > 0 && loads.iter().any(|&i| Access::of(&inputs[i]) == Access::Strided) {
-            advance(&mut store, &sizes, whole)?;
-        }
-        for i in loads {
-            let step = if Access::of(&inputs[i]) == Access::Linear { lane } else { 0 };
-            writeln!(store, "  let x{i}_{lane} = load{i}({} + {step}u);", places[i])?;
-        }
-    }
-    let value = |lane: usize| {
-        let argument = |i: usize| match load(i) {
-            Load::Vector => format!("x{i}_0[{lane}]"),
-            Load::Shared => format!("x{i}_0"),
-            Load::Each => format!("x{i}_{lane}"),
-        };
-        format!("compute({})", (0..inputs.len()).map(argument).collect::<Vec<_>>().join(", "))
-    };
-    let values = (0..LANES).map(value).collect::<Vec<_>>().join(", ");
-    writeln!(store, "  let y = vec4({values});")?;
+    writeln!(writer.code, "@group(0) @binding({binding}) var<storage, read_write> result: array<{kind}>;")?;
+    let vectors = writer.params.push(fused.shape.elements().div_ceil(LANES) as u32);
+    writeln!(writer.code, "fn store(i: u32) {{\n  let first = {LANES}u * i;")?;
+    writer.four()?;
     let result = match fused.dtype {
         DType::F16 => "vec2(pack2x16float(y.xy), pack2x16float(y.zw))",
         DType::Bool => "select(vec4(0u), vec4(1u), y)",
         _ => "y",
     };
-    writeln!(store, "  if i < {vectors} {{ result[i] = {result}; }}\n}}")?;
-    compute(fused, &mut code, &scalars)?;
-    code += &store;
-    params.0.resize(params.0.len().next_multiple_of(4), 0);
-    Ok((code, params.0))
+    writeln!(writer.code, "  if i < {vectors} {{ result[i] = {result}; }}\n}}")?;
+    Ok((writer.code, writer.params.vectors()))
+}
+
+/// The functions `finish` and `finish4` for the shader of an op whose `f32` result is input `given`, and the words
+/// that they find in its uniform as `params.finish`. Inputs are bound from this binding on.
+pub(in crate::ops) fn finish_code(
+    fused: &Fused,
+    inputs: &[Spec],
+    given: usize,
+    binding: usize,
+) -> std::result::Result<(String, Vec<u32>), Error> {
+    let mut writer = Writer::new(fused, inputs, Some(given), "params.finish")?;
+    writer.declare(binding, None)?;
+    writeln!(writer.code, "fn finish(first: u32, value: f32) -> f32 {{")?;
+    writer.one()?;
+    writeln!(writer.code, "fn finish4(first: u32, values: vec4<f32>) -> vec4<f32> {{")?;
+    writer.four()?;
+    writeln!(writer.code, "  return y;\n}}")?;
+    writer.code.insert_str(0, &called(&writer.code).ok_or(Error)?);
+    Ok((writer.code, writer.params.vectors()))
+}
+
+const TEMPLATE: &str = include_str!("../../../shaders/elementwise.wgsl");
+
+/// The shader of which this is the generated part.
+pub(super) fn shader(generated: &str) -> Option<String> {
+    let (head, rest) = TEMPLATE.split_once("// begin functions\n")?;
+    let (_, tail) = rest.split_once("// end generated\n")?;
+    Some([head, &called(generated)?, generated, tail].concat())
+}
+
+/// The template's functions that some code calls, and those that they call: a driver compiles what it is given.
+fn called(code: &str) -> Option<String> {
+    let (_, rest) = TEMPLATE.split_once("// begin functions\n")?;
+    let (functions, _) = rest.split_once("// end functions\n")?;
+    let declared = |block: &&'static str| {
+        let names =
+            block.lines().filter_map(|line| line.strip_prefix("fn ").or(line.strip_prefix("struct ")));
+        names.map(|rest| rest.split(['(', ' ']).next().unwrap_or(rest)).next()
+    };
+    let mut unused: Vec<&str> = functions.split_inclusive("\n}\n").collect();
+    let mut text = String::new();
+    loop {
+        let before = text.len();
+        unused.retain(|block| {
+            let used = declared(block).is_some_and(|name| code.contains(name) || text.contains(name));
+            if used {
+                text.push_str(block);
+            }
+            !used
+        });
+        if text.len() == before {
+            return Some(text);
+        }
+    }
 }
 
 /// Moves the coordinates `c0`, `c1`, ... on to the next element; in a `whole` row it is in the same row.
@@ -228,4 +356,20 @@ fn compute(fused: &Fused, code: &mut String, scalars: &[String]) -> Result {
         writeln!(code, "t{i} = {}; }}", step.row.wgsl.replace("{T}", register(step.from)))?;
     }
     writeln!(code, "  return {};\n}}", name(program.result()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shaders_get_the_functions_that_they_call() {
+        let functions = |code: &str| called(code).unwrap_or_default();
+        assert_eq!(functions("let y = x * 2.0;"), "");
+        let sine = functions("let y = sin_f32(x);");
+        for part in ["fn sin_f32(", "fn sine(", "fn octant(", "struct Octant"] {
+            assert_eq!(sine.matches(part).count(), 1, "{part}");
+        }
+        assert!(!sine.contains("fn erf_f32("));
+    }
 }

@@ -91,12 +91,11 @@ impl Op for MaxPool {
         let (input, pooled) = (size(plane.input), size(plane.output));
         let (from, to) = if self.part == Part::Spread { (pooled, input) } else { (input, pooled) };
         let halves = self.halves(plane.output, plane.input);
-        output
-            .slice::<f32>()
-            .par_chunks_mut(to)
-            .with_min_len(SHARE.div_ceil(input))
-            .zip(x.par_chunks(input).zip(other.par_chunks(from)))
-            .for_each(|(out, (x, other))| match self.part {
+        let finish = output.finish();
+        let outputs = output.slice::<f32>().par_chunks_mut(to).with_min_len(SHARE.div_ceil(input));
+        let inputs = x.par_chunks(input).zip(other.par_chunks(from));
+        outputs.zip(inputs).enumerate().for_each(|(at, (out, (x, other)))| {
+            match self.part {
                 Part::Forward if halves => plane.forward_halves(x, out),
                 Part::Spread if halves => plane.spread_halves(x, other, out),
                 Part::Forward => plane.windows(x, |window, best| {
@@ -113,8 +112,14 @@ impl Op for MaxPool {
                         }
                     });
                 }
-            });
+            }
+            finish.run(at * to, out);
+        });
         Ok(())
+    }
+
+    fn finishes(&self) -> bool {
+        true
     }
 
     fn identity(&self) -> Option<&dyn Identity> {

@@ -1,9 +1,9 @@
 //! Recurrent networks on the CPU: each thread takes some sequences through all steps, so that none
 //! waits for another.
 
+use super::packed::Packed;
 use super::{Cell, Pass};
 use crate::ops::math::{sigmoid, tanh};
-use crate::ops::matmul::Product;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -49,9 +49,9 @@ fn relu(x: f32) -> f32 {
 }
 
 /// Sequences for a thread at a time: enough rows for the matrix product to be fast, few enough to go
-/// round. Their number depends on shapes only, and so do the bits of the result.
+/// round. The bits of the result do not depend on it.
 fn at_once(pass: &Pass) -> usize {
-    pass.batch.div_ceil(4).clamp(4, 8)
+    pass.batch.div_ceil(rayon::current_num_threads()).clamp(4, 32)
 }
 
 /// The parts of a row, each of a state's size.
@@ -75,8 +75,12 @@ fn pieces(memory: &mut [f32], length: usize, count: usize) -> impl Iterator<Item
 
 /// See [`Forward`](super::Forward); `weight` is transposed.
 pub(super) fn forward(pass: &Pass, inputs: &[&[f32]], output: &mut [f32]) {
+    Packed::with(inputs[2], pass.width(), |weight| forward_by(weight, pass, inputs, output));
+}
+
+fn forward_by(weight: Packed, pass: &Pass, inputs: &[&[f32]], output: &mut [f32]) {
     // As many as the op checked.
-    let [input, initial, weight, bias] = [0, 1, 2, 3].map(|i: usize| inputs[i]);
+    let [input, initial, bias] = [0, 1, 3].map(|i: usize| inputs[i]);
     let Pass { cell, steps, size, .. } = *pass;
     let (width, saved_size, at_once) = (pass.width(), pass.saved(), at_once(pass));
     let (outputs, rest) = output.split_at_mut(pass.outputs());
@@ -94,11 +98,10 @@ pub(super) fn forward(pass: &Pass, inputs: &[&[f32]], output: &mut [f32]) {
     blocks.into_par_iter().for_each(|(((outputs, cells), saved), (initial, input))| {
         let mut states = initial.to_vec();
         let rows = states.len() / size;
-        let product = Product { m: rows, n: width, k: size, a: (size as isize, 1), b: (width as isize, 1) };
         let mut products = vec![0.0; rows * width];
         let mut unsaved = vec![0.0; 5 * size];
         for step in 0..steps {
-            product.multiply(&states, weight, &mut products);
+            weight.multiply(&states, &mut products);
             for row in 0..rows {
                 let place = row * steps + pass.time(step);
                 arch.dispatch(Step {
@@ -235,6 +238,10 @@ fn gru(x: [&[f32]; 3], p: [&[f32]; 3], b: [&[f32]; 3], state: &[f32], output: &m
 
 /// See [`Backward`](super::Backward).
 pub(super) fn backward(pass: &Pass, packed: &[f32], upstream: &[f32], weight: &[f32], output: &mut [f32]) {
+    Packed::with(weight, pass.size, |weight| backward_by(weight, pass, packed, upstream, output));
+}
+
+fn backward_by(weight: Packed, pass: &Pass, packed: &[f32], upstream: &[f32], output: &mut [f32]) {
     let Pass { cell, steps, size, .. } = *pass;
     let (width, saved_size, at_once) = (pass.width(), pass.saved(), at_once(pass));
     let (states, saved) = packed.split_at(pass.outputs() + pass.cells());
@@ -256,7 +263,6 @@ pub(super) fn backward(pass: &Pass, packed: &[f32], upstream: &[f32], weight: &[
     let arch = Arch::new();
     blocks.into_par_iter().for_each(|(block, ((products, hidden), others))| {
         let rows = hidden.len() / size;
-        let product = Product { m: rows, n: size, k: width, a: (width as isize, 1), b: (size as isize, 1) };
         // The gradients of the products of one step, closer together than in the output.
         let mut after = vec![0.0; rows * width];
         // What reaches the state of a step through the product of the next one.
@@ -265,7 +271,7 @@ pub(super) fn backward(pass: &Pass, packed: &[f32], upstream: &[f32], weight: &[
         let mut past = vec![0.0; size];
         for step in (0..steps).rev() {
             if step + 1 < steps {
-                product.multiply(&after, weight, &mut through);
+                weight.multiply(&after, &mut through);
             }
             for row in 0..rows {
                 let place = row * steps + pass.time(step);
@@ -292,7 +298,7 @@ pub(super) fn backward(pass: &Pass, packed: &[f32], upstream: &[f32], weight: &[
                 products[place * width..][..width].copy_from_slice(product);
             }
         }
-        product.multiply(&after, weight, &mut through);
+        weight.multiply(&after, &mut through);
         hidden.iter_mut().zip(&through).for_each(|(hidden, through)| *hidden += through);
     });
 }

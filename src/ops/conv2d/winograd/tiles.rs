@@ -50,6 +50,26 @@ impl Planes {
         ))
     }
 
+    /// Calls `each` with the place and the length of every run of elements that `rows` tile rows from `first` on
+    /// cover.
+    pub(super) fn lines(&self, first: usize, rows: usize, mut each: impl FnMut(usize, usize)) {
+        let plane = self.size[0] * self.size[1];
+        let mut row = first;
+        while row < first + rows {
+            let (image, top) = (row / self.tiles[0], row % self.tiles[0]);
+            let bottom = self.tiles[0].min(top + first + rows - row);
+            let start = image * self.channels * plane;
+            let [y, end] = [top, bottom].map(|row| (row * SIDE).min(self.size[0]));
+            if end - y == self.size[0] {
+                each(start, self.channels * plane);
+            } else {
+                let line = |channel: usize| start + channel * plane + y * self.size[1];
+                (0..self.channels).for_each(|channel| each(line(channel), (end - y) * self.size[1]));
+            }
+            row += bottom - top;
+        }
+    }
+
     /// The tile rows from `first` on, by block of channels.
     fn blocks(&self, first: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
         let blocks = self.padded() / LANES;

@@ -1,0 +1,137 @@
+//! An operation and the elementwise steps that follow it, by the same kernels.
+//!
+//! On the CPU the steps take what the operation has just written, while it is in a cache. On the GPU they are written
+//! out into the operation's shader, before its results go to memory.
+
+use super::fused::{Blocks, Fused, finish_code};
+use crate::device::{Binding, Caps, Kernel, Plan};
+use crate::{Error, Identity, Op, Output, Result, Spec, Tensor, View};
+use std::any::Any;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// An op that [`finishes`](Op::finishes), and a program of which one input is the op's result. Inputs are the op's
+/// and then the program's others.
+#[derive(Debug)]
+pub(crate) struct Epilogue {
+    pub op: Arc<dyn Op>,
+    /// How many inputs are the op's.
+    pub own: usize,
+    /// What the op computes: as many elements as the program does.
+    pub result: Spec,
+    pub fused: Fused,
+    /// Which of the program's inputs the result is.
+    pub at: usize,
+}
+
+impl Epilogue {
+    /// The inputs of the program; contiguous is the op's result.
+    fn program_inputs(&self, inputs: &[Spec]) -> Vec<Spec> {
+        let mut all = inputs[self.own..].to_vec();
+        all.insert(self.at, Spec::new(self.result.dtype, self.fused.shape));
+        all
+    }
+
+    /// The op's plan, its last kernel's shader with the steps put in. None where a kernel cannot bind the inputs.
+    fn joined(&self, plan: &Plan, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
+        let mut plan = plan.clone();
+        let last = plan.kernels.last_mut()?;
+        let given = self.program_inputs(inputs);
+        if last.bindings.len() + given.len() - 1 > caps.storage_buffers as usize
+            || !given.iter().all(|spec| caps.reads_vectors(spec.layout.extent().end * spec.dtype.size()))
+        {
+            return None;
+        }
+        let (code, params) = finish_code(&self.fused, &given, self.at, last.bindings.len() + 1).ok()?;
+        let (head, rest) = last.shader.source.split_once("// begin finish\n")?;
+        let (_, tail) = rest.split_once("// end finish\n")?;
+        let words = format!("finish: array<vec4<u32>, {}>,", params.len() / 4);
+        let source = format!("{head}{code}{tail}").replacen("// finish\n", &format!("{words}\n"), 1);
+        last.shader = last.shader.rewritten(format!("{}\n{code}", last.shader.name), source);
+        last.params.resize(last.params.len().next_multiple_of(4), 0);
+        last.params.extend(params);
+        last.bindings.extend((self.own..inputs.len()).map(Binding::Input));
+        Some(plan)
+    }
+
+    /// The op's plan, and the program as a kernel of its own.
+    fn separate(&self, mut plan: Plan, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let rebind = |kernels: &mut [Kernel], to: &dyn Fn(Binding) -> Binding| {
+            kernels.iter_mut().flat_map(|kernel| &mut kernel.bindings).for_each(|bound| *bound = to(*bound));
+        };
+        let scratch = plan.scratch.len();
+        plan.scratch.push(self.result.bytes());
+        rebind(&mut plan.kernels, &|bound| match bound {
+            Binding::Output => Binding::Scratch(scratch),
+            bound => bound,
+        });
+        let mut program = self.fused.gpu(&self.program_inputs(inputs), output, caps)?;
+        rebind(&mut program.kernels, &|bound| match bound {
+            Binding::Input(i) if i == self.at => Binding::Written(scratch),
+            Binding::Input(i) => Binding::Input(self.own + i - usize::from(i > self.at)),
+            bound => bound,
+        });
+        plan.kernels.append(&mut program.kernels);
+        Some(plan)
+    }
+}
+
+impl Hash for Epilogue {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let op: &dyn Any = &*self.op;
+        op.type_id().hash(state);
+        if let Some(identity) = self.op.identity() {
+            identity.write(state);
+        }
+        (self.own, self.at, self.result.shape().dims()).hash(state);
+        self.fused.hash(state);
+        self.fused.numbers().hash(state);
+    }
+}
+
+impl Op for Epilogue {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        self.fused.output(inputs)
+    }
+
+    fn strided(&self) -> bool {
+        true
+    }
+
+    fn half(&self) -> bool {
+        true
+    }
+
+    fn flops(&self, inputs: &[Spec], output: &Spec) -> u64 {
+        self.op.flops(&inputs[..self.own], &self.result) + self.fused.flops(&[], output)
+    }
+
+    fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
+        let (own, others) = inputs.split_at(self.own);
+        let mut read: Vec<_> = others.iter().map(|view| (view.spec, view.pointer())).collect();
+        read.insert(self.at, (Spec::new(self.result.dtype, self.fused.shape), std::ptr::null()));
+        let blocks = Blocks::new(&self.fused, &read, std::ptr::null_mut(), Some(self.at))?;
+        let follow = |first: usize, elements: &mut [f32]| {
+            // SAFETY: the elements are those from `first` on, and hold the op's results.
+            unsafe { blocks.run_all(elements.as_mut_ptr().cast(), first..first + elements.len()) }
+        };
+        self.op.cpu(own, &mut output.followed(self.result, &follow))
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        self.op.identity().map(|_| self as &dyn Identity)
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let plan = self.op.gpu(&inputs[..self.own], &self.result, caps)?;
+        self.joined(&plan, inputs, caps).or_else(|| self.separate(plan, inputs, output, caps))
+    }
+
+    fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Err(Error::op("epilogue", "is made by the scheduler and has no gradient of its own"))
+    }
+}
