@@ -9,6 +9,7 @@ use crate::{Error, Result};
 pub const IMPORTS: &[(&str, &str)] = &[
     ("gemm", include_str!("../../shaders/gemm.wgsl")),
     ("gemm_cooperative", include_str!("../../shaders/gemm_cooperative.wgsl")),
+    ("gemm_vector", include_str!("../../shaders/gemm_vector.wgsl")),
     ("recurrent_steps", include_str!("../../shaders/recurrent_steps.wgsl")),
 ];
 

@@ -184,8 +184,9 @@ impl Op for Matmul {
         let shader = unsafe { shader.unchecked() };
         let Product { m, n, k, a, b } = product;
         // The smallest products share a kernel for all strides where compiling one is what takes time.
-        let tiny = caps.software && m * n * k < 1 << 18;
-        let along_k = if tiny { [true, false] } else { [a.1 == 1, b.0 == 1] };
+        let tiny = caps.software && m * n * k < gpu::TINY;
+        // One row or column is read along k, whatever its stride.
+        let along_k = if tiny { [true, false] } else { [a.1 == 1 || m == 1, b.0 == 1 || n == 1] };
         // Whether the dimension in which an operand's numbers follow each other, and all steps to it, are whole
         // vectors.
         let whole = |operand: usize, along: (usize, isize), other: isize| {

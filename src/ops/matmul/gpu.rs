@@ -13,6 +13,12 @@ const SMALL: usize = 1 << 24;
 const LARGE: usize = 1 << 28;
 /// The shortest run of a sum that is worth a workgroup of its own.
 const SHORTEST_RUN: usize = 256;
+/// Rows or columns up to which a product is bound by how fast the other operand is read.
+const FEW: usize = 4;
+/// Multiply-adds below which a product counts as tiny on a processor that plays a GPU.
+pub(super) const TINY: usize = 1 << 18;
+/// Invocations of a workgroup then.
+const VECTOR_LANES: usize = 128;
 /// What the shaders' `TILE_K` divides.
 const TILE_K: usize = 32;
 
@@ -104,6 +110,38 @@ impl Gemm {
         tile(fragments)
     }
 
+    /// As [`tile`](Self::tile), of a product with up to [`FEW`] rows or columns; none of others.
+    fn vector_tile(&self, caps: &Caps, constants: &mut Constants) -> Option<[usize; 2]> {
+        let few_rows = self.m <= self.n;
+        let (few, lines, lines_along_k) =
+            if few_rows { (self.m, self.n, self.along_k[1]) } else { (self.n, self.m, self.along_k[0]) };
+        // Where compiling a kernel is what takes time, the smallest products share one; and columns that are no
+        // whole vectors are stored one by one, which is slow there.
+        let none = self.m * self.n * self.k * self.batch < TINY || !(few_rows || few.is_multiple_of(4));
+        if few > FEW || (caps.software && none) {
+            return None;
+        }
+        let tile = |lines: usize| if few_rows { [few, lines] } else { [lines, few] };
+        let [mut blocks, mut lanes, mut lanes_k] = [1, 16, 1];
+        if caps.software {
+            blocks = (lines / (4 * lanes)).next_power_of_two().clamp(1, 4);
+        } else {
+            // Neighbours read neighbours; as many as it takes to keep the GPU busy share the sums of a line.
+            let fewest;
+            (lanes_k, fewest) = if lines_along_k { (32, 1) } else { (4, 8) };
+            lanes = VECTOR_LANES / lanes_k;
+            while lanes > fewest && 8 * lanes_k < self.k && self.tiles(tile(4 * lanes)) < BUSY {
+                (lanes, lanes_k) = (lanes / 2, lanes_k * 2);
+            }
+        }
+        let words = [("FEW", few), ("BLOCKS", blocks), ("LANES", lanes), ("LANES_K", lanes_k)];
+        constants.extend(words.map(|(name, word)| (name, format!("{word}u").into())));
+        let flags = [("FEW_ROWS", few_rows), ("SHARED_SUMS", lanes_k > 1)];
+        constants.extend(flags.map(|(name, flag)| (name, flag.to_string().into())));
+        constants.push(("CORE", "gemm_vector".into()));
+        Some(tile(4 * blocks * lanes))
+    }
+
     fn tiles(&self, [rows, columns]: [usize; 2]) -> usize {
         self.m.div_ceil(rows) * self.n.div_ceil(columns) * self.batch
     }
@@ -124,9 +162,10 @@ impl Gemm {
         }
         let half = |input: usize| inputs[input].dtype == DType::F16;
         let cooperative = caps.cooperative.filter(|_| half(0) && half(1));
-        let [rows, columns] = match cooperative {
-            Some(cooperative) => self.cooperative_tile(cooperative, &mut constants),
-            None => self.tile(caps, &mut constants),
+        let [rows, columns] = match (self.vector_tile(caps, &mut constants), cooperative) {
+            (Some(tile), _) => tile,
+            (None, Some(cooperative)) => self.cooperative_tile(cooperative, &mut constants),
+            (None, None) => self.tile(caps, &mut constants),
         };
         let tiles = self.tiles([rows, columns]);
         let busy = if caps.software { BUSY_SOFTWARE } else { BUSY };
@@ -162,14 +201,19 @@ impl Gemm {
         if splits == 1 {
             return Plan::one(product);
         }
-        let sum = Kernel {
-            shader: Shader::file("gemm_sum", include_str!("../../../shaders/gemm_sum.wgsl")),
-            constants: Vec::new(),
-            bindings: vec![Binding::Written(0), Binding::Output],
-            params: vec![elements as u32, splits as u32],
-            groups: Kernel::fold(elements.div_ceil(256), caps),
-        };
+        let sum = sum_of_splits(elements, splits, caps);
         Plan { kernels: vec![product, sum], scratch: vec![splits * elements * size_of::<f32>()] }
+    }
+}
+
+/// The kernel that adds up `splits` runs of `elements` sums each, from the first scratch buffer into the output.
+pub(crate) fn sum_of_splits(elements: usize, splits: usize, caps: &Caps) -> Kernel {
+    Kernel {
+        shader: Shader::file("gemm_sum", include_str!("../../../shaders/gemm_sum.wgsl")),
+        constants: Vec::new(),
+        bindings: vec![Binding::Written(0), Binding::Output],
+        params: vec![elements as u32, splits as u32],
+        groups: Kernel::fold(elements.div_ceil(256), caps),
     }
 }
 
@@ -202,11 +246,42 @@ mod tests {
         }
     }
 
+    /// Few rows or columns are multiplied line by line, also where tensor cores are.
+    #[test]
+    fn few_lines_have_a_kernel_of_their_own() {
+        let cooperative = Some(Cooperative { size: 16, subgroup: 32 });
+        for (sizes, few) in [([1, 900, 300], Some("1u")), ([900, 3, 300], Some("3u")), ([5, 900, 300], None)]
+        {
+            for lines_along_k in [false, true] {
+                let [m, n, k] = sizes;
+                let gemm = Gemm { m, n, k, batch: 1, along_k: [lines_along_k; 2], vectors: [false; 3] };
+                let caps = Caps { cooperative, ..Caps::default() };
+                let half = |rows, columns| Spec::new(DType::F16, Shape::new(&[rows, columns]).unwrap());
+                let plan = gemm.plan(
+                    Shader::file("none", ""),
+                    &[half(m, k), half(k, n)],
+                    Vec::new(),
+                    Vec::new(),
+                    m * n,
+                    &caps,
+                );
+                assert_eq!(constant(&plan, "FEW").as_deref(), few);
+                let word =
+                    |name: &str| constant(&plan, name).unwrap().trim_end_matches('u').parse::<u32>().unwrap();
+                if few.is_some() {
+                    let tiles = plan.kernels[0].params[4] * plan.kernels[0].params[5];
+                    assert_eq!(word("LANES") * word("LANES_K"), VECTOR_LANES as u32);
+                    assert_eq!(tiles, 900u32.div_ceil(4 * word("LANES") * word("BLOCKS")));
+                }
+            }
+        }
+    }
+
     /// Every result is in one tile, whatever the kernel.
     #[test]
     fn tiles_cover_the_product() {
         let cooperative = Some(Cooperative { size: 8, subgroup: 8 });
-        for size in [1, 31, 130, 700, 4000] {
+        for size in [5, 31, 130, 700, 4000] {
             for (caps, dtype) in [
                 (Caps::default(), DType::F32),
                 (Caps { software: true, ..Caps::default() }, DType::F32),

@@ -6,7 +6,7 @@ use crate::{DType, Tensor};
 use ndarray::{ArrayD, Axis, IxDyn};
 
 pub fn products(cases: &mut Vec<Case>) {
-    let shapes: [(&str, Input, Input); 13] = [
+    let shapes: [(&str, Input, Input); 21] = [
         ("square", Input::floats(&[5, 5]), Input::floats(&[5, 5])),
         ("odd", Input::floats(&[7, 13]), Input::floats(&[13, 3])),
         ("tiles", Input::floats(&[65, 33]), Input::floats(&[33, 70])),
@@ -14,6 +14,19 @@ pub fn products(cases: &mut Vec<Case>) {
         ("row", Input::floats(&[1, 9]), Input::floats(&[9, 6])),
         ("column", Input::floats(&[6, 9]), Input::floats(&[9, 1])),
         ("deep", Input::floats(&[3, 2000]), Input::floats(&[2000, 4])),
+        // Few rows or columns, of matrices that lie along k and across it, in whole vectors and not.
+        ("long_row", Input::floats(&[1, 516]), Input::floats(&[516, 516])),
+        ("rows_along", Input::floats(&[2, 1030]), Input::floats(&[131, 1030]).permute(&[1, 0])),
+        ("rows", Input::floats(&[3, 130]), Input::floats(&[130, 37])),
+        ("rows_across", Input::floats(&[40, 4]).permute(&[1, 0]), Input::floats(&[36, 40]).permute(&[1, 0])),
+        ("long_column", Input::floats(&[132, 516]), Input::floats(&[516, 1])),
+        (
+            "column_across",
+            Input::floats(&[41, 130]).permute(&[1, 0]),
+            Input::floats(&[41, 2]).slice(1, 0, 2, 2),
+        ),
+        ("columns", Input::floats(&[70, 944]), Input::floats(&[944, 4])),
+        ("batch_rows", Input::floats(&[3, 2, 50]), Input::floats(&[3, 9, 50]).permute(&[0, 2, 1])),
         ("left_transposed", Input::floats(&[13, 7]).permute(&[1, 0]), Input::floats(&[13, 3])),
         ("right_transposed", Input::floats(&[7, 13]), Input::floats(&[3, 13]).permute(&[1, 0])),
         ("sliced", Input::floats(&[9, 8]).slice(1, 1, 8, 2), Input::floats(&[4, 5]).flip(0)),
@@ -32,11 +45,14 @@ pub fn products(cases: &mut Vec<Case>) {
     }
     // Operands in half precision, of odd lengths: elements share words.
     let half = |shape: &[usize]| Input::floats(shape).half();
-    let halves: [(&str, Input, Input, f64); 5] = [
+    let halves: [(&str, Input, Input, f64); 8] = [
         ("half", half(&[7, 13]), half(&[13, 3]), 3e-3),
         ("half_left", half(&[5, 9]), Input::floats(&[9, 4]), 1e-5),
         ("half_right", Input::floats(&[5, 9]), half(&[9, 4]), 1e-5),
         ("half_views", half(&[13, 7]).permute(&[1, 0]), half(&[27, 4]).slice(0, 1, 27, 2).flip(1), 3e-3),
+        ("half_row", half(&[1, 132]), half(&[132, 36]), 3e-3),
+        ("half_column", half(&[36, 129]), half(&[129, 1]), 3e-3),
+        ("half_rows", half(&[2, 132]), half(&[37, 132]).permute(&[1, 0]), 3e-3),
         ("half_batch", half(&[3, 3, 5]), half(&[3, 5, 1]).flip(0), 3e-3),
     ];
     for (name, a, b, rtol) in halves {
