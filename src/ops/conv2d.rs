@@ -8,6 +8,7 @@
 mod columns;
 mod cpu;
 mod depthwise;
+mod depthwise_gpu;
 mod gpu;
 mod winograd;
 
@@ -226,7 +227,7 @@ impl Op for Conv2d {
     }
 
     fn gpu(&self, inputs: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
-        gpu::plan(self, inputs, caps)
+        depthwise_gpu::plan(self, inputs, caps).or_else(|| gpu::plan(self, inputs, caps))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

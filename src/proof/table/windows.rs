@@ -22,6 +22,14 @@ pub fn convolutions(cases: &mut Vec<Case>) {
         Line("depthwise_wide", [2, 3, 5, 40], [3, 1, 3, 5], [1, 1], [1, 2], [1, 1], 3),
         Line("depthwise_stride", [2, 3, 9, 38], [3, 1, 3, 3], [2, 3], [1, 0], [1, 2], 3),
         Line("depthwise_far", [1, 2, 1, 2], [2, 1, 3, 3], [1, 1], [40, 40], [40, 40], 2),
+        Line("depthwise_vectors", [2, 3, 9, 12], [3, 1, 3, 3], [1, 1], [1, 1], [1, 1], 3),
+        Line("depthwise_steps", [2, 3, 8, 16], [3, 1, 3, 3], [2, 2], [1, 1], [1, 1], 3),
+        Line("depthwise_long_steps", [1, 3, 13, 16], [3, 1, 5, 5], [4, 4], [2, 2], [1, 1], 3),
+        Line("depthwise_filters", [2, 3, 7, 8], [6, 1, 3, 3], [1, 1], [1, 1], [1, 1], 3),
+        Line("depthwise_filters_steps", [2, 2, 6, 7], [6, 1, 2, 3], [1, 2], [1, 0], [1, 1], 2),
+        Line("depthwise_large", [1, 2, 14, 14], [2, 1, 7, 7], [1, 1], [3, 3], [1, 1], 2),
+        Line("depthwise_dilation", [2, 3, 10, 12], [3, 1, 3, 3], [1, 1], [2, 2], [2, 2], 3),
+        Line("depthwise_many", [40, 2, 8, 16], [2, 1, 3, 3], [1, 1], [1, 1], [1, 1], 2),
         Line("filters", [3, 2, 5, 4], [130, 2, 3, 3], [2, 1], [1, 1], [1, 1], 1),
         Line("channels", [2, 17, 6, 6], [33, 17, 3, 3], [1, 1], [1, 1], [1, 1], 1),
         Line("many", [9, 2, 4, 4], [3, 2, 3, 3], [1, 1], [1, 1], [1, 1], 1),
@@ -40,7 +48,8 @@ pub fn convolutions(cases: &mut Vec<Case>) {
         );
         cases.push(case.tolerance(1e-5, 1e-4));
         // Operands in half precision: the images, the weight, or both.
-        let halves = if matches!(name, "all" | "rectangle" | "depthwise") { 0..3 } else { 0..0 };
+        let halves =
+            if matches!(name, "all" | "rectangle" | "depthwise" | "depthwise_vectors") { 0..3 } else { 0..0 };
         for (at, which) in halves.zip(["half_images", "half_weight", "half"]) {
             let mut inputs = [Input::floats(&x), Input::floats(&w).reseeded()];
             inputs = inputs.map(|input| if at == 2 { input.half() } else { input });
