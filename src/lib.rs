@@ -23,6 +23,7 @@ pub mod nn;
 mod op;
 pub mod ops;
 pub mod optim;
+mod parallel;
 #[cfg(feature = "proof")]
 pub mod proof;
 mod tensor;

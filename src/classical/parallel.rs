@@ -3,7 +3,7 @@
 //! Work is given in elementary operations, of about a nanosecond each. How it is divided is for the caller,
 //! and may not depend on the number of threads; only where the parts run is decided here.
 
-use rayon::prelude::*;
+use crate::parallel;
 
 /// Less work than this runs on the calling thread.
 const WORTH: usize = 150_000;
@@ -25,21 +25,13 @@ pub(crate) fn worth(work: usize) -> bool {
 pub(crate) fn map<T: Send, R: Send>(
     work: usize,
     parts: impl IntoIterator<Item = T>,
-    f: impl Fn(T) -> R + Sync + Send,
+    f: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
-    if worth(work) {
-        parts.into_iter().collect::<Vec<T>>().into_par_iter().map(f).collect()
-    } else {
-        parts.into_iter().map(f).collect()
-    }
+    parallel::map(if worth(work) { 1 } else { usize::MAX }, parts, f)
 }
 
 /// Calls `f` for each part.
-pub(crate) fn for_each<T: Send>(
-    work: usize,
-    parts: impl IntoIterator<Item = T>,
-    f: impl Fn(T) + Sync + Send,
-) {
+pub(crate) fn for_each<T: Send>(work: usize, parts: impl IntoIterator<Item = T>, f: impl Fn(T) + Sync) {
     map(work, parts, f);
 }
 

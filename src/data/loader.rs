@@ -1,8 +1,8 @@
 //! Batches, shuffled and assembled in the background.
 
 use super::Dataset;
+use crate::parallel;
 use crate::{Engine, Error, Result, Shape, Tensor};
-use rayon::prelude::*;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -163,8 +163,8 @@ impl DataLoader {
         let size: usize = self.sample_shape.iter().product();
         let mut inputs = vec![0.0; indices.len() * size];
         let fill = || {
-            let places = inputs.par_chunks_mut(size).zip(indices);
-            places.map(|(input, &index)| self.sample(index, epoch, input)).collect::<Vec<_>>()
+            let places = inputs.chunks_mut(size).zip(indices);
+            parallel::map(1, places, |(input, &index)| self.sample(index, epoch, input))
         };
         let labels = workers()?.install(fill);
         // Collected in order first, so that of several errors it is always the same one that is told.

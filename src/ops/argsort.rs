@@ -2,8 +2,9 @@
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
+use crate::parallel;
 use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
-use rayon::prelude::*;
+use rayon::slice::ParallelSliceMut;
 
 /// Elements a thread should have at least.
 const SHARE: usize = 4 * 1024;
@@ -57,8 +58,8 @@ impl Op for ArgSort {
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
         let length = inputs[0].spec.shape().last().copied().unwrap_or(1);
         let (dtype, input) = (inputs[0].spec.dtype, inputs[0].slice::<u32>());
-        let rows = output.slice::<i32>().par_chunks_mut(self.keep).with_min_len(SHARE.div_ceil(length));
-        rows.zip(input.par_chunks(length)).for_each(|(out, row)| {
+        parallel::chunks(output.slice::<i32>(), self.keep, SHARE.div_ceil(length), |at, out| {
+            let row = &input[at * length..][..length];
             // The position below the key: no two are equal, so an unstable sort is stable.
             let keyed = |(at, &word): (usize, &u32)| u64::from(self.key(word, dtype)) << 32 | at as u64;
             let mut keys: Vec<u64> = row.iter().enumerate().map(keyed).collect();

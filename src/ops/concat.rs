@@ -2,8 +2,8 @@
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
+use crate::parallel;
 use crate::{Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
-use rayon::prelude::*;
 
 /// Elements a thread should have at least.
 const SHARE: usize = 16 * 1024;
@@ -46,8 +46,7 @@ impl Op for Concat {
         let inputs: Vec<(&[u32], usize)> =
             inputs.iter().map(|view| (view.slice(), self.run(view.spec.shape()))).collect();
         let run = self.run(output.spec.shape());
-        let blocks = output.slice::<u32>().par_chunks_mut(run).with_min_len(SHARE.div_ceil(run));
-        blocks.enumerate().for_each(|(outer, mut block)| {
+        parallel::chunks(output.slice::<u32>(), run, SHARE.div_ceil(run), |outer, mut block| {
             for &(input, run) in &inputs {
                 let (to, rest) = block.split_at_mut(run);
                 to.copy_from_slice(&input[outer * run..][..run]);

@@ -7,8 +7,8 @@ use super::scatter::{sortable, sorted};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::Loops;
 use crate::layout::axis;
+use crate::parallel;
 use crate::{DType, Error, Identity, Layout, MAX_RANK, Op, Output, Result, Shape, Spec, Tensor, View, Word};
-use rayon::prelude::*;
 use std::iter::zip;
 
 /// Elements a thread should have at least.
@@ -87,8 +87,7 @@ impl Op for Gather {
         let loops = Loops::new(&shape, &[lines, inputs[1].spec.layout]);
         let (outer, width) = loops.dims.split_last().map_or((&[][..], 1), |(&last, outer)| (outer, last));
         let last = |operand: usize| loops.strides[operand].last().copied().unwrap_or(0);
-        let rows = output.slice::<u32>().par_chunks_mut(width).with_min_len(SHARE.div_ceil(width));
-        rows.enumerate().try_for_each(|(row, out)| {
+        parallel::try_chunks(output.slice::<u32>(), width, SHARE.div_ceil(width), |row, out| {
             let from = lines.offset as isize + place(row, outer, &loops.strides[0]);
             let at = inputs[1].spec.layout.offset as isize + place(row, outer, &loops.strides[1]);
             if last(0) == 1 && last(1) == 0 {
@@ -181,8 +180,8 @@ impl Scatter {
             tail[1].is_contiguous() && tail[0].collapsed().iter().all(|&(_, stride)| stride == 0);
         let block = self.size * inner;
         let output = output.slice::<T>();
-        let blocks = output.par_chunks_mut(block).with_min_len(SHARE.div_ceil(block.max(count * inner)));
-        blocks.enumerate().try_for_each(|(outer, block)| {
+        let share = SHARE.div_ceil(block.max(count * inner));
+        parallel::try_chunks(output, block, share, |outer, block| {
             block.fill(T::zeroed());
             if !whole_rows {
                 let places: Vec<_> = (0..inner).map(|i| places(outer * inner + i)).collect();
@@ -198,7 +197,7 @@ impl Scatter {
             // Every piece walks all indices and adds the rows that are its own, in order.
             let [at, from] = places(outer * inner);
             let rows = self.size.div_ceil(rayon::current_num_threads()).max(SHARE.div_ceil(inner));
-            block.par_chunks_mut(rows * inner).enumerate().try_for_each(|(piece, block)| {
+            parallel::try_chunks(block, rows * inner, 1, |piece, block| {
                 for k in 0..count as isize {
                     let chosen = checked("scatter_add", index[(at + k * steps[0]) as usize], self.size)?;
                     if chosen / rows == piece {

@@ -3,8 +3,8 @@
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::Scalar;
 use crate::layout::axis;
+use crate::parallel;
 use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
-use rayon::prelude::*;
 use std::hash::{Hash, Hasher};
 
 /// Elements a thread should have at least.
@@ -55,8 +55,8 @@ impl Op for Pad {
         let (input, output) = (inputs[0].slice::<u32>(), output.slice::<u32>());
         // Without gaps all of a block is one run.
         let (runs, run) = if self.gap == 0 { (1, size * inner) } else { (size, inner) };
-        let blocks = output.par_chunks_mut(padded * inner).with_min_len(SHARE.div_ceil(padded * inner));
-        blocks.enumerate().for_each(|(outer, block)| {
+        let block = padded * inner;
+        parallel::chunks(output, block, SHARE.div_ceil(block), |outer, block| {
             block.fill(value);
             for i in 0..runs {
                 let to = (self.before + i * (self.gap + 1)) * inner;

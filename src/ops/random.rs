@@ -2,9 +2,9 @@
 //! place alone, so results do not depend on threads, devices or the order of execution.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::parallel;
 use crate::vectors::vectorised;
 use crate::{DType, Engine, Error, Identity, IntoShape, Op, Output, Result, Shape, Spec, Tensor, View};
-use rayon::prelude::*;
 use std::hash::{Hash, Hasher};
 use std::iter::zip;
 
@@ -75,7 +75,7 @@ impl Random {
 
     /// Fills `out`, each four elements with `convert` of a block's words.
     fn fill<T: crate::Word>(&self, out: &mut [T], convert: impl Fn([u32; 4]) -> [T; 4] + Sync) {
-        out.par_chunks_mut(SHARE).enumerate().for_each(|(share, out)| {
+        parallel::chunks(out, SHARE, 1, |share, out| {
             vectorised(
                 #[inline(always)]
                 || {

@@ -2,9 +2,9 @@
 //! other.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::parallel;
 use crate::vectors::vectorised;
 use crate::{DType, Error, Identity, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View, Word};
-use rayon::prelude::*;
 
 /// What a reduction keeps of the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -273,7 +273,7 @@ fn fold<T: Word>(
     if length > cut {
         let parts = length.div_ceil(cut);
         let mut partial = vec![first; outer * parts * inner];
-        partial.par_chunks_mut(inner).enumerate().for_each(|(at, out)| {
+        parallel::chunks(&mut partial, inner, 1, |at, out| {
             let (row, part) = (at / parts, at % parts);
             let (start, end) = (part * cut, length.min((part + 1) * cut));
             let range = (row * length + start) * inner..(row * length + end) * inner;
@@ -288,7 +288,7 @@ fn fold<T: Word>(
         // Few long rows: the columns are shared.
         let width = SHARE.div_ceil(length);
         for (rows, out) in input.chunks_exact(length * inner).zip(output.chunks_exact_mut(inner)) {
-            out.par_chunks_mut(width).enumerate().for_each(|(piece, out)| {
+            parallel::chunks(out, width, 1, |piece, out| {
                 out.fill(first);
                 let start = piece * width;
                 vectorised(
@@ -305,11 +305,10 @@ fn fold<T: Word>(
         }
         return;
     }
-    output
-        .par_chunks_mut(inner)
-        .with_min_len(SHARE.div_ceil(length * inner))
-        .zip(input.par_chunks(length * inner))
-        .for_each(|(out, rows)| run(rows, out, first, join));
+    let size = length * inner;
+    parallel::chunks(output, inner, SHARE.div_ceil(size), |at, out| {
+        run(&input[at * size..][..size], out, first, join);
+    });
 }
 
 /// Folds whole rows of `output`'s length into it.
@@ -370,16 +369,19 @@ fn positions<T: Word>(
     (_, length, inner): (usize, usize, usize),
     better: impl Fn(T, T) -> bool + Sync,
 ) {
-    output.par_iter_mut().with_min_len(SHARE.div_ceil(length.max(1))).enumerate().for_each(|(at, out)| {
-        let base = at / inner * length * inner + at % inner;
-        let (mut best, mut position) = (input[base], 0);
-        for step in 1..length {
-            let value = input[base + step * inner];
-            if better(value, best) {
-                (best, position) = (value, step as i32);
+    let share = SHARE.div_ceil(length.max(1));
+    parallel::chunks(output, share, 1, |piece, output| {
+        for (at, out) in (piece * share..).zip(output) {
+            let base = at / inner * length * inner + at % inner;
+            let (mut best, mut position) = (input[base], 0);
+            for step in 1..length {
+                let value = input[base + step * inner];
+                if better(value, best) {
+                    (best, position) = (value, step as i32);
+                }
             }
+            *out = position;
         }
-        *out = position;
     });
 }
 

@@ -4,8 +4,8 @@
 //! gradient of each: the same op with the weights turned around.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::parallel;
 use crate::{DType, Error, Op, Output, Result, Shape, Spec, Tensor, View};
-use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Elements a thread should have at least.
@@ -83,9 +83,7 @@ impl Op for Resample {
         // Long rows are shared among threads one by one, short ones by their plane.
         let together = if inner < 32 { count } else { 1 };
         let work = together * inner * self.taps.max(1);
-        let pieces =
-            output.slice::<f32>().par_chunks_mut(together * inner).with_min_len(SHARE.div_ceil(work));
-        pieces.enumerate().for_each(|(piece, rows)| {
+        parallel::chunks(output.slice::<f32>(), together * inner, SHARE.div_ceil(work), |piece, rows| {
             let plane = &input[piece * together / count * self.size * inner..][..self.size * inner];
             let bands = &self.bands[piece * together % count..];
             if inner == 1 {

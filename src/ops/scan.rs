@@ -7,8 +7,8 @@
 use super::reduce::lanes_of_row;
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
+use crate::parallel;
 use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View, Word};
-use rayon::prelude::*;
 
 /// Elements a thread should have at least.
 const SHARE: usize = 16 * 1024;
@@ -172,12 +172,10 @@ impl Lines {
     ) {
         let (_, length, inner) = self.sizes;
         let block = length * inner;
-        let blocks = out.par_chunks_mut(block).with_min_len(SHARE.div_ceil(block));
         let row = |step: usize| if self.reverse { length - 1 - step } else { step } * inner;
-        let blocks = blocks.zip(x.par_chunks(block)).zip(factor.par_chunks(block));
-        blocks.for_each_init(Vec::new, |carried: &mut Vec<C>, ((out, x), factor)| {
-            carried.clear();
-            carried.extend(x[row(0)..row(0) + inner].iter().map(|&x| start(x)));
+        parallel::chunks(out, block, SHARE.div_ceil(block), |at, out| {
+            let (x, factor) = (&x[at * block..][..block], &factor[at * block..][..block]);
+            let mut carried: Vec<C> = x[row(0)..row(0) + inner].iter().map(|&x| start(x)).collect();
             for step in 0..length {
                 let row = row(step);
                 let rows = x[row..row + inner].iter().zip(&factor[row..row + inner]);

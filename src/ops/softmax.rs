@@ -4,9 +4,9 @@ use super::math::exp;
 use super::reduce::{greatest, lanes_of_row, sum};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
+use crate::parallel;
 use crate::vectors::vectorised;
 use crate::{DType, Error, Identity, Op, Output, Result, Spec, Tensor, View};
-use rayon::prelude::*;
 
 /// Elements a thread should have at least.
 const SHARE: usize = 4 * 1024;
@@ -39,8 +39,9 @@ impl Op for Softmax {
 
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
         let length = inputs[0].spec.shape().last().copied().unwrap_or(1);
-        let rows = output.slice::<f32>().par_chunks_mut(length).with_min_len(SHARE.div_ceil(length));
-        rows.zip(inputs[0].slice::<f32>().par_chunks(length)).for_each(|(out, row)| {
+        let input = inputs[0].slice::<f32>();
+        parallel::chunks(output.slice::<f32>(), length, SHARE.div_ceil(length), |at, out| {
+            let row = &input[at * length..][..length];
             // Less the greatest, so that no exponential overflows.
             let top = greatest(row);
             vectorised(

@@ -2,8 +2,8 @@
 //! the sum of overlapping windows, which is its gradient.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::parallel;
 use crate::{DType, Error, Identity, Layout, Op, Output, Result, Shape, Spec, Tensor, View};
-use rayon::prelude::*;
 
 /// Elements a thread should have at least.
 const SHARE: usize = 4 * 1024;
@@ -95,8 +95,7 @@ impl Op for OverlapAdd {
         let inner: usize = output.spec.shape()[axis + 1..].iter().product();
         let windows = size * count * inner;
         let input = inputs[0].slice::<f32>();
-        let blocks = output.slice::<f32>().par_chunks_mut(length * inner);
-        blocks.with_min_len(SHARE.div_ceil(windows)).enumerate().for_each(|(outer, out)| {
+        parallel::chunks(output.slice::<f32>(), length * inner, SHARE.div_ceil(windows), |outer, out| {
             out.fill(0.0);
             let input = &input[outer * windows..][..windows];
             for (element, rows) in input.chunks_exact(count * inner).enumerate() {

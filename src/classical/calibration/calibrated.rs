@@ -9,8 +9,8 @@ use crate::classical::model_selection::{Splitter, StratifiedKFold};
 use crate::classical::params::{model, params};
 use crate::classical::persist::Boxed;
 use crate::classical::registry::AnyClassifier;
+use crate::parallel;
 use ndarray::{Array2, ArrayView1, Axis};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How a score becomes a probability.
@@ -206,7 +206,7 @@ impl FitClassifier for CalibratedClassifierParams {
             n_features: data.x.columns(),
             missing: Parameters::accepts(self).missing,
             classes: classes.values.clone(),
-            folds: folds.par_iter().map(run).collect::<Result<_>>()?,
+            folds: parallel::try_map(&folds, run)?,
         })
     }
 }

@@ -1,8 +1,8 @@
 //! Trees of merged clusters.
 
 use crate::classical::neighbors::Distance;
+use crate::parallel;
 use crate::{Error, Result};
-use rayon::prelude::*;
 
 /// Merges in the order of their distance. Clusters below the number of rows are rows; the others are
 /// numbered by the merge that made them.
@@ -132,7 +132,7 @@ impl Pairs {
             parts.push((row, part));
             rest = after;
         }
-        parts.into_par_iter().for_each(|(row, part)| {
+        parallel::map(1, parts, |(row, part)| {
             distance.reduced_to_rows(&rows[row * columns..][..columns], &rows[..row * columns], part);
             part.iter_mut().for_each(|value| *value = distance.expand(*value));
         });

@@ -8,9 +8,9 @@ use crate::classical::persist::Boxed;
 use crate::classical::random;
 use crate::classical::registry::{AnyClassifier, AnyRegressor};
 use crate::classical::tree::{DecisionTreeClassifier, DecisionTreeRegressor};
+use crate::parallel;
 use crate::{Error, Result};
 use ndarray::Array2;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How rows and features are drawn.
@@ -66,7 +66,7 @@ impl Draw {
             let model = fit(&rows, columns(&x.select(&rows), &features), weights.as_deref())?;
             Ok((model, features))
         };
-        (0..self.n_estimators).into_par_iter().map(member).collect()
+        parallel::try_map(0..self.n_estimators, member)
     }
 }
 

@@ -2,9 +2,9 @@
 //! expectation (Goldstein et al.: Peeking Inside the Black Box, 2015).
 
 use crate::classical::data::{Accepts, Features, checked_features};
+use crate::parallel;
 use crate::{Error, Result};
 use ndarray::{Array1, Array2, ArrayView1, Axis};
-use rayon::prelude::*;
 
 /// How predictions depend on some features.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +92,7 @@ pub fn partial_dependence(
         }
         Ok(predicted)
     };
-    let columns: Vec<Array1<f64>> = (0..points).into_par_iter().map(at).collect::<Result<_>>()?;
+    let columns: Vec<Array1<f64>> = parallel::try_map(0..points, at)?;
     let individual = Array2::from_shape_fn((x.nrows(), points), |(row, point)| columns[point][row]);
     let average = individual.sum_axis(Axis(0)) / x.nrows() as f64;
     Ok(PartialDependence { grid, average, individual })

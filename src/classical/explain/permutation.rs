@@ -3,9 +3,9 @@
 
 use crate::classical::data::{Accepts, Features, checked_features};
 use crate::classical::random;
+use crate::parallel;
 use crate::{Error, Result};
 use ndarray::{Array1, Array2, Axis};
-use rayon::prelude::*;
 
 /// What [`permutation_importance`] found.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +73,7 @@ pub fn permutation_importance(
         });
         falls.collect()
     };
-    let falls: Vec<Vec<f64>> = (0..x.ncols()).into_par_iter().map(fall).collect::<Result<_>>()?;
+    let falls: Vec<Vec<f64>> = parallel::try_map(0..x.ncols(), fall)?;
     let importances = Array2::from_shape_fn((x.ncols(), repeats), |(feature, repeat)| falls[feature][repeat]);
     Ok(PermutationImportance { baseline, importances })
 }

@@ -8,9 +8,9 @@ use crate::classical::ensemble::{
 };
 use crate::classical::estimator::Model;
 use crate::classical::tree::{DecisionTreeClassifier, DecisionTreeRegressor, Tree};
+use crate::parallel;
 use crate::{Error, Result};
 use ndarray::{Array2, Array3, ArrayView1, Axis};
-use rayon::prelude::*;
 
 /// Ways longer than this would need more stack than threads have.
 const MAX_DEPTH: usize = 1024;
@@ -121,7 +121,7 @@ pub fn shap_values(model: &dyn TreeEnsemble, x: &dyn Features) -> Result<Shap> {
         expected[first..].iter_mut().zip(mean).for_each(|(sum, value)| *sum += scale * value);
     }
     let mut values = vec![0.0; x.nrows() * features * outputs];
-    values.par_chunks_mut(features * outputs).enumerate().for_each(|(row, values)| {
+    parallel::chunks(&mut values, features * outputs, 1, |row, values| {
         let row = x.row(row).to_vec();
         for (index, tree) in trees.iter().enumerate() {
             let column = index * tree.n_outputs() % outputs;

@@ -9,8 +9,8 @@ use crate::classical::linear::{LogisticRegression, Ridge};
 use crate::classical::model_selection::{Fold, KFold, Learner, Splitter, StratifiedKFold};
 use crate::classical::params::{model, params};
 use crate::classical::registry::{AnyClassifier, AnyRegressor};
+use crate::parallel;
 use ndarray::{Array2, ArrayView2, Axis};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// A fitted recursive elimination.
@@ -216,7 +216,7 @@ impl RfecvParams {
             let rounds = self.elimination(learner, train.view(), &train_y, self.min_features_to_select);
             rounds.scores(scoring, test.view(), &test_y)
         };
-        let of_folds: Vec<Vec<(usize, f64)>> = folds.par_iter().map(run).collect::<Result<_>>()?;
+        let of_folds: Vec<Vec<(usize, f64)>> = parallel::try_map(&folds, run)?;
         let mean = |round: usize| {
             let sum: f64 = of_folds.iter().map(|scores| scores[round].1).sum();
             (of_folds[0][round].0, sum / of_folds.len() as f64)

@@ -1,9 +1,9 @@
 //! How much each column says about the target.
 
 use crate::classical::data::Classes;
+use crate::parallel;
 use crate::{Error, Result};
 use ndarray::{ArrayView1, ArrayView2};
-use rayon::prelude::*;
 
 fn columns<'a>(x: ArrayView2<'a, f64>) -> Vec<ArrayView1<'a, f64>> {
     (0..x.ncols()).map(|column| x.slice_move(ndarray::s![.., column])).collect()
@@ -136,7 +136,7 @@ pub fn mutual_info_classif(x: ArrayView2<'_, f64>, y: &Classes, n_neighbors: usi
         let sum: f64 = kept.iter().map(|&row| term(row)).sum();
         (psi[kept.len()] + sum / kept.len() as f64).max(0.0)
     };
-    columns(x).into_par_iter().map(score).collect()
+    parallel::map(1, x.columns(), score)
 }
 
 /// The mutual information of each continuous column with a continuous target, in nats, estimated from the
@@ -166,5 +166,5 @@ pub fn mutual_info_regression(x: ArrayView2<'_, f64>, y: &[f64], n_neighbors: us
         }
         (psi[rows] + psi[k] - sum / rows as f64).max(0.0)
     };
-    columns(x).into_par_iter().map(score).collect()
+    parallel::map(1, x.columns(), score)
 }

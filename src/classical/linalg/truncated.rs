@@ -3,9 +3,9 @@
 use super::{cholesky, eigh, gram, matmul, qr, solve_lower, svd};
 use crate::classical::data::Matrix;
 use crate::classical::random::{normal, stream};
+use crate::parallel;
 use crate::{Error, Result};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
-use rayon::prelude::*;
 use sprs::{CsMat, CsMatView};
 
 /// A matrix that is multiplied with from both sides again and again: dense, or sparse with its
@@ -62,8 +62,8 @@ impl<'a> Operand<'a> {
 /// `a @ b` of compressed rows and a dense matrix; the caller keeps the inner sizes equal.
 pub fn sparse_times(a: CsMatView<'_, f64>, b: ArrayView2<'_, f64>) -> Array2<f64> {
     let mut out = Array2::zeros((a.rows(), b.ncols()));
-    let rows: Vec<_> = out.rows_mut().into_iter().zip(a.outer_iterator()).collect();
-    rows.into_par_iter().with_min_len(64).for_each(|(mut row, stored)| {
+    let rows = out.rows_mut().into_iter().zip(a.outer_iterator());
+    parallel::map(64, rows, |(mut row, stored)| {
         for (column, &value) in stored.iter() {
             row.scaled_add(value, &b.row(column));
         }

@@ -6,8 +6,8 @@ use crate::classical::decomposition::KernelSpace;
 use crate::classical::estimator::{FitTransformer, Model, Parameters, Target, Transformer};
 use crate::classical::neighbors::{Metric, NearestNeighbors};
 use crate::classical::params::{model, params};
+use crate::parallel;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Zip};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -185,7 +185,7 @@ impl FitTransformer for IsomapParams {
             )));
         }
         let (neighbors, graph) = self.graph(x.view())?;
-        let paths: Vec<Vec<f64>> = (0..rows).into_par_iter().map(|row| shortest_paths(&graph, row)).collect();
+        let paths: Vec<Vec<f64>> = parallel::map(1, 0..rows, |row| shortest_paths(&graph, row));
         let mut distances = Array2::zeros((rows, rows));
         for (mut row, path) in distances.rows_mut().into_iter().zip(paths) {
             row.assign(&ArrayView1::from(&path));

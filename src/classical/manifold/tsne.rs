@@ -7,8 +7,8 @@ use crate::classical::data::{Accepts, Features, Training};
 use crate::classical::estimator::Parameters;
 use crate::classical::neighbors::{Metric, NearestNeighbors};
 use crate::classical::params::{model, params};
+use crate::parallel;
 use ndarray::{Array2, ArrayView2};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How the repulsion between all pairs is summed.
@@ -149,15 +149,12 @@ impl TsneParams {
         };
         let near = NearestNeighbors::params().n_neighbors(count).metric(Metric::Euclidean).fit(&x)?;
         let near = near.kneighbors_of_fitted()?;
-        let conditional: Vec<Vec<f64>> = (0..x.nrows())
-            .into_par_iter()
-            .map(|row| {
-                probabilities(
-                    &near.distances.row(row).mapv(|distance| distance * distance).to_vec(),
-                    self.perplexity,
-                )
-            })
-            .collect();
+        let conditional: Vec<Vec<f64>> = parallel::map(1, near.distances.rows(), |row| {
+            probabilities(
+                &row.iter().map(|distance| distance * distance).collect::<Vec<_>>(),
+                self.perplexity,
+            )
+        });
         let mut joint: Vec<Vec<(usize, f64)>> = vec![Vec::new(); x.nrows()];
         let scale = 0.5 / x.nrows() as f64;
         for (row, probabilities) in conditional.iter().enumerate() {
@@ -244,39 +241,35 @@ impl TsneParams {
         let repulsions = match self.method {
             TsneMethod::BarnesHut => {
                 let tree = Tree::new(points);
-                let sums: Vec<(f64, [f64; D])> = (0..points.len())
-                    .into_par_iter()
-                    .with_min_len(64)
-                    .map_init(Vec::new, |stack, place| tree.repulsion(place, self.angle, stack))
-                    .collect();
+                let mut sums = vec![(0.0, [0.0; D]); points.len()];
+                parallel::chunks(&mut sums, 64, 1, |piece, sums| {
+                    let mut stack = Vec::new();
+                    for (place, sum) in (piece * 64..).zip(sums) {
+                        *sum = tree.repulsion(place, self.angle, &mut stack);
+                    }
+                });
                 let mut placed = vec![(0.0, [0.0; D]); points.len()];
                 tree.order().iter().zip(sums).for_each(|(&index, sum)| placed[index] = sum);
                 placed
             }
-            TsneMethod::Exact => {
-                points.par_iter().with_min_len(64).map(|point| all_pairs(point, points)).collect()
-            }
+            TsneMethod::Exact => parallel::map(64, points, |point| all_pairs(point, points)),
         };
         let total = repulsions.iter().map(|(sum, _)| sum).sum::<f64>().max(f64::MIN_POSITIVE);
-        let parts: Vec<([f64; D], f64)> = (0..points.len())
-            .into_par_iter()
-            .with_min_len(64)
-            .map(|row| {
-                let (mut pull, mut loss) = ([0.0; D], 0.0);
-                for &(other, p) in &attraction[row] {
-                    let q = 1.0 / (1.0 + squared(&points[row], &points[other]));
-                    for d in 0..D {
-                        pull[d] += exaggeration * p * q * (points[row][d] - points[other][d]);
-                    }
-                    if divergence && p > 0.0 {
-                        let p = exaggeration * p;
-                        loss += p * (p * total / q).ln();
-                    }
+        let parts: Vec<([f64; D], f64)> = parallel::map(64, 0..points.len(), |row| {
+            let (mut pull, mut loss) = ([0.0; D], 0.0);
+            for &(other, p) in &attraction[row] {
+                let q = 1.0 / (1.0 + squared(&points[row], &points[other]));
+                for d in 0..D {
+                    pull[d] += exaggeration * p * q * (points[row][d] - points[other][d]);
                 }
-                let push = &repulsions[row].1;
-                (std::array::from_fn(|d| 4.0 * (pull[d] - push[d] / total)), loss)
-            })
-            .collect();
+                if divergence && p > 0.0 {
+                    let p = exaggeration * p;
+                    loss += p * (p * total / q).ln();
+                }
+            }
+            let push = &repulsions[row].1;
+            (std::array::from_fn(|d| 4.0 * (pull[d] - push[d] / total)), loss)
+        });
         let loss = parts.iter().map(|(_, loss)| loss).sum();
         (parts.into_iter().map(|(gradient, _)| gradient).collect(), loss)
     }

@@ -3,9 +3,9 @@
 use super::same_length;
 use crate::classical::data::{Accepts, Classes, Features, Labels, checked_features};
 use crate::classical::linalg::matmul;
+use crate::parallel;
 use crate::{Error, Result};
 use ndarray::{Array1, Array2, Axis, s};
-use rayon::prelude::*;
 
 /// How many samples of each true group (rows) fell into each cluster (columns).
 ///
@@ -216,35 +216,30 @@ pub fn silhouette_samples(x: &dyn Features, labels: &dyn Labels) -> Result<Vec<f
     }
     let norms: Vec<f64> = x.rows().into_iter().map(|row| row.dot(&row)).collect();
     let counts = classes.counts(None);
-    let starts: Vec<usize> = (0..x.nrows()).step_by(BLOCK).collect();
-    let blocks: Vec<Vec<f64>> = starts
-        .into_par_iter()
-        .map(|start| {
-            let end = (start + BLOCK).min(x.nrows());
-            let products = matmul(x.slice(s![start..end, ..]), x.t());
-            let silhouette = |(at, products): (usize, ndarray::ArrayView1<'_, f64>)| {
-                let row = start + at;
-                let mut sums = vec![0.0; counts.len()];
-                for (other, product) in products.iter().enumerate() {
-                    if other != row {
-                        let squared = norms[row] + norms[other] - 2.0 * product;
-                        sums[classes.codes[other]] += squared.max(0.0).sqrt();
-                    }
+    let blocks: Vec<Vec<f64>> = parallel::map(1, (0..x.nrows()).step_by(BLOCK), |start| {
+        let end = (start + BLOCK).min(x.nrows());
+        let products = matmul(x.slice(s![start..end, ..]), x.t());
+        let silhouette = |(at, products): (usize, ndarray::ArrayView1<'_, f64>)| {
+            let row = start + at;
+            let mut sums = vec![0.0; counts.len()];
+            for (other, product) in products.iter().enumerate() {
+                if other != row {
+                    let squared = norms[row] + norms[other] - 2.0 * product;
+                    sums[classes.codes[other]] += squared.max(0.0).sqrt();
                 }
-                let own = classes.codes[row];
-                if counts[own] == 1.0 {
-                    return 0.0;
-                }
-                let inner = sums[own] / (counts[own] - 1.0);
-                let others = (0..counts.len()).filter(|&cluster| cluster != own);
-                let outer =
-                    others.map(|cluster| sums[cluster] / counts[cluster]).fold(f64::INFINITY, f64::min);
-                let larger = inner.max(outer);
-                if larger == 0.0 { 0.0 } else { (outer - inner) / larger }
-            };
-            products.rows().into_iter().enumerate().map(silhouette).collect()
-        })
-        .collect();
+            }
+            let own = classes.codes[row];
+            if counts[own] == 1.0 {
+                return 0.0;
+            }
+            let inner = sums[own] / (counts[own] - 1.0);
+            let others = (0..counts.len()).filter(|&cluster| cluster != own);
+            let outer = others.map(|cluster| sums[cluster] / counts[cluster]).fold(f64::INFINITY, f64::min);
+            let larger = inner.max(outer);
+            if larger == 0.0 { 0.0 } else { (outer - inner) / larger }
+        };
+        products.rows().into_iter().enumerate().map(silhouette).collect()
+    });
     Ok(blocks.concat())
 }
 

@@ -4,8 +4,8 @@ use super::learner::Learner;
 use super::split::{Fold, Splitter};
 use super::validate::Data;
 use crate::classical::Features;
+use crate::parallel;
 use crate::{Error, Result};
-use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 /// One point of a curve; the lists have a score for each fold.
@@ -32,7 +32,7 @@ fn point<L: Learner>(
         let model = train.learn(learner)?;
         Ok((train.score(&model, &scorer)?, data.part(&fold.test).score(&model, &scorer)?))
     };
-    let scores: Vec<(f64, f64)> = folds.par_iter().map(run).collect::<Result<_>>()?;
+    let scores = parallel::try_map(folds, run)?;
     let (train_scores, test_scores) = scores.into_iter().unzip();
     Ok(CurvePoint { at, train_scores, test_scores })
 }

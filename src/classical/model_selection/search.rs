@@ -5,9 +5,9 @@ use super::split::{Fold, Splitter};
 use super::validate::Data;
 use crate::classical::Features;
 use crate::classical::random;
+use crate::parallel;
 use crate::{Error, Result};
 use fastrand::Rng;
-use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 /// Parameters by name.
@@ -88,7 +88,7 @@ fn evaluate<L: Learner>(
         let model = data.part(&fold.train).learn(learner)?;
         data.part(&fold.test).score(&model, scorer)
     };
-    let scores: Vec<f64> = runs.par_iter().map(run).collect::<Result<_>>()?;
+    let scores = parallel::try_map(&runs, run)?;
     let rows = folds.first().map_or(0, |fold| fold.train.len() + fold.test.len());
     let candidate = |(params, scores): (Values, &[f64])| Candidate { params, scores: scores.to_vec(), rows };
     Ok(choices.into_iter().zip(scores.chunks(folds.len())).map(candidate).collect())

@@ -4,8 +4,8 @@ use super::learner::{Learner, Scorer};
 use super::split::{Fold, Splitter};
 use crate::classical::data::{Matrix, check_weights, checked_features};
 use crate::classical::{Features, Model};
+use crate::parallel;
 use crate::{Error, Result};
-use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -119,7 +119,7 @@ pub fn cross_validate<L: Learner>(
         let scored = start.elapsed().as_secs_f64();
         Ok(Outcome { of_test, of_train: scores(&train)?, fitted, scored })
     };
-    let outcomes: Vec<Outcome> = data.folds(cv)?.par_iter().map(run).collect::<Result<_>>()?;
+    let outcomes: Vec<Outcome> = parallel::try_map(&data.folds(cv)?, run)?;
     let named = |pick: fn(&Outcome) -> &[f64]| {
         let column = |(at, name): (usize, &&str)| {
             ((*name).to_owned(), outcomes.iter().map(|outcome| pick(outcome)[at]).collect())
@@ -180,7 +180,7 @@ pub fn cross_val_predict<L: Learner>(
         let model = data.part(&fold.train).learn(learner)?;
         L::predict(&model, &data.x.select(&fold.test))
     };
-    let predictions: Vec<Vec<L::Value>> = folds.par_iter().map(run).collect::<Result<_>>()?;
+    let predictions: Vec<Vec<L::Value>> = parallel::try_map(&folds, run)?;
     let mut all = data.y.clone();
     for (fold, values) in folds.iter().zip(predictions) {
         fold.test.iter().zip(values).for_each(|(&row, value)| all[row] = value);

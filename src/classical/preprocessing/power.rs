@@ -6,8 +6,8 @@ use crate::Result;
 use crate::classical::data::{Accepts, Matrix, Training};
 use crate::classical::estimator::{FitTransformer, Parameters, Target, Transformer};
 use crate::classical::params::{model, params};
+use crate::parallel;
 use ndarray::Array2;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// The family of power transforms.
@@ -98,7 +98,7 @@ impl FitTransformer for PowerTransformerParams {
             }
             minimize(|lambda| self.cost(values, lambda), -2.0, 2.0)
         };
-        let lambdas: Vec<f64> = columns.par_iter().map(best).collect();
+        let lambdas = parallel::map(1, &columns, best);
         let mut model =
             PowerTransformer { n_features: lambdas.len(), method: self.method, lambdas, scaler: None };
         if self.standardize {

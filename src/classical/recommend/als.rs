@@ -8,8 +8,8 @@ use crate::classical::estimator::Parameters;
 use crate::classical::linalg::{gram, solve_positive};
 use crate::classical::params::params;
 use crate::classical::random::{normal, stream};
+use crate::parallel;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// What the numbers mean.
@@ -111,30 +111,27 @@ impl AlsParams {
             Feedback::Explicit => Array2::zeros((self.factors, self.factors)),
             Feedback::Implicit => gram(others),
         };
-        let solved: Option<Vec<Array1<f64>>> = lists
-            .par_iter()
-            .with_min_len(16)
-            .map(|list| {
-                let mut normal = everyone.clone();
-                let mut right = Array1::<f64>::zeros(self.factors);
-                for &(other, value) in list {
-                    let vector = others.row(other);
-                    let (weight, target) = match self.feedback {
-                        Feedback::Explicit => (1.0, value),
-                        Feedback::Implicit => (self.alpha * value, (1.0 + self.alpha * value)),
-                    };
-                    add_outer(&mut normal, weight, vector);
-                    right.scaled_add(target, &vector);
-                }
-                let times = match self.feedback {
-                    Feedback::Explicit => list.len() as f64,
-                    Feedback::Implicit => 1.0,
+        let solved = parallel::map(16, lists, |list| {
+            let mut normal = everyone.clone();
+            let mut right = Array1::<f64>::zeros(self.factors);
+            for &(other, value) in list {
+                let vector = others.row(other);
+                let (weight, target) = match self.feedback {
+                    Feedback::Explicit => (1.0, value),
+                    Feedback::Implicit => (self.alpha * value, (1.0 + self.alpha * value)),
                 };
-                normal.diag_mut().map_inplace(|value| *value += self.regularization * times);
-                let solution = solve_positive(normal.view(), right.view())?;
-                solution.iter().all(|value| value.is_finite()).then_some(solution)
-            })
-            .collect();
+                add_outer(&mut normal, weight, vector);
+                right.scaled_add(target, &vector);
+            }
+            let times = match self.feedback {
+                Feedback::Explicit => list.len() as f64,
+                Feedback::Implicit => 1.0,
+            };
+            normal.diag_mut().map_inplace(|value| *value += self.regularization * times);
+            let solution = solve_positive(normal.view(), right.view())?;
+            solution.iter().all(|value| value.is_finite()).then_some(solution)
+        });
+        let solved: Option<Vec<Array1<f64>>> = solved.into_iter().collect();
         let solved = solved
             .ok_or_else(|| Self::error("the numbers are too large, or the regularization is too small"))?;
         let mut out = Array2::zeros((lists.len(), self.factors));

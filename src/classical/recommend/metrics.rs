@@ -1,8 +1,8 @@
 //! How good predictions and top-N lists are.
 
 use super::{Recommender, Triple};
+use crate::parallel;
 use crate::{Error, Result};
-use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The root mean squared error of predicted ratings for triples of user id, item id and rating.
@@ -13,8 +13,8 @@ pub fn rmse<R: Recommender>(model: &R, triples: &[Triple]) -> Result<f64> {
     if triples.is_empty() {
         return Err(Error::op("rmse", "there are no ratings to compare with"));
     }
-    let squares: Vec<f64> =
-        triples.par_iter().map(|&(user, item, value)| (model.predict(user, item) - value).powi(2)).collect();
+    let square = |&(user, item, value): &Triple| (model.predict(user, item) - value).powi(2);
+    let squares = parallel::map(1, triples, square);
     Ok((squares.iter().sum::<f64>() / triples.len() as f64).sqrt())
 }
 
@@ -102,7 +102,7 @@ pub fn ranking_scores<R: Recommender>(
             model.recommend(user, k)?.iter().map(|recommendation| recommendation.item).collect();
         Ok([precision, recall, ndcg, average_precision].map(|measure| measure(&list, relevant, k)))
     };
-    let scores: Vec<[f64; 4]> = relevant.par_iter().map(of_user).collect::<Result<_>>()?;
+    let scores: Vec<[f64; 4]> = parallel::try_map(&relevant, of_user)?;
     let mean = |index: usize| scores.iter().map(|all| all[index]).sum::<f64>() / users as f64;
     Ok(RankingScores { precision: mean(0), recall: mean(1), ndcg: mean(2), map: mean(3), users })
 }

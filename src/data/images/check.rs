@@ -6,9 +6,9 @@ use super::{ImageSet, Opened, Skipped};
 use crate::data::Split;
 use crate::data::image::{decode_bytes, header};
 use crate::data::loader::workers;
+use crate::parallel;
 use crate::{Error, Result};
 use image::ImageFormat;
-use rayon::prelude::*;
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
@@ -38,7 +38,7 @@ pub(super) fn check(mut listing: Listing, root: &Path) -> Result<Opened> {
     };
     let whole = listing.images.iter().map(size).fold(0, u64::saturating_add) <= DECODED;
     let records = &listing.records;
-    let all = || listing.images.par_iter().map(|image| examine(&image.source, records, whole)).collect();
+    let all = || parallel::map(1, &listing.images, |image| examine(&image.source, records, whole));
     let facts: Vec<Result<Facts>> = workers()?.install(all);
 
     let mut found = Vec::new();

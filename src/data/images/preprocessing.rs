@@ -5,9 +5,9 @@ use super::color::luma;
 use super::resize::resize;
 use super::warp::Pixels;
 use crate::data::loader::workers;
+use crate::parallel;
 use crate::{Error, Result};
 use image::RgbImage;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// The most images that [`Preprocessing::of`] measures.
@@ -51,7 +51,7 @@ impl Preprocessing {
             };
             Ok((0..channels).map(channel).collect())
         };
-        let sums: Vec<_> = workers()?.install(|| indices.par_iter().map(measure).collect());
+        let sums = workers()?.install(|| parallel::map(1, &indices, measure));
         let sums = sums.into_iter().collect::<Result<Vec<_>>>()?;
         let values = (sums.len() * size * size) as f64;
         let moments = |channel: usize| {

@@ -6,8 +6,8 @@ use crate::View;
 use crate::gemm::{self, Matrix, Parallelism};
 use crate::ops::math::exp;
 use crate::ops::reduce::greatest;
+use crate::parallel;
 use crate::vectors::vectorised;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Queries and keys of a block: few enough for their scores to stay in a cache, and enough for the products to be
@@ -200,58 +200,61 @@ pub(super) fn forward(pass: &Pass, inputs: &[View], output: &mut [f32]) {
     let attended = Target { data: attended.as_mut_ptr(), row: heads * values };
     let logs = pass.saves.then_some(Target { data: logs.as_mut_ptr(), row: sizes.row() });
     let count = queries.div_ceil(QUERIES);
-    (0..sizes.batch * heads * count).into_par_iter().for_each_init(Memory::default, |memory, task| {
-        let (block, head, entry) = (task % count, task / count % heads, task / count / heads);
-        let rows = block * QUERIES..queries.min((block + 1) * QUERIES);
-        let shared = head / (heads / sizes.shared);
-        let value = Rows::of(&inputs[2], [entry, shared]);
-        let parts = Head {
-            pass,
-            size: sizes.size,
-            query: Rows::of(&inputs[0], [entry, head]),
-            key: Rows::of(&inputs[1], [entry, shared]),
-            mask: inputs.get(3).map(|mask| Rows::of(mask, [entry, head])),
-        };
-        let target = attended.from(((entry * queries + rows.start) * heads + head) * values);
-        let (mut tops, mut totals) = ([f32::NEG_INFINITY; QUERIES], [0.0; QUERIES]);
-        for columns in blocks(0..parts.seen(&rows, keys), KEYS) {
-            let scores = first(&mut memory.weights, rows.len() * columns.len());
-            parts.scores(&rows, &columns, scores);
-            for (row, scores) in scores.chunks_exact_mut(columns.len()).enumerate() {
-                let before = tops[row];
-                let found = greatest(scores);
-                tops[row] = if found > before || found.is_nan() { found } else { before };
-                // Nothing seen yet: every weight is the exponential of minus infinity.
-                let top = if tops[row] == f32::NEG_INFINITY { 0.0 } else { tops[row] };
-                let total = vectorised(
-                    #[inline(always)]
-                    || exponentials(scores, top),
-                );
-                let kept = exp(before - top);
-                if columns.start > 0 && kept != 1.0 {
-                    totals[row] *= kept;
-                    // SAFETY: the row is this task's.
-                    let sums = unsafe { target.values(row, values) };
-                    sums.iter_mut().for_each(|sum| *sum *= kept);
+    parallel::ranges(sizes.batch * heads * count, 1, &|tasks| {
+        let mut memory = Memory::default();
+        for task in tasks {
+            let (block, head, entry) = (task % count, task / count % heads, task / count / heads);
+            let rows = block * QUERIES..queries.min((block + 1) * QUERIES);
+            let shared = head / (heads / sizes.shared);
+            let value = Rows::of(&inputs[2], [entry, shared]);
+            let parts = Head {
+                pass,
+                size: sizes.size,
+                query: Rows::of(&inputs[0], [entry, head]),
+                key: Rows::of(&inputs[1], [entry, shared]),
+                mask: inputs.get(3).map(|mask| Rows::of(mask, [entry, head])),
+            };
+            let target = attended.from(((entry * queries + rows.start) * heads + head) * values);
+            let (mut tops, mut totals) = ([f32::NEG_INFINITY; QUERIES], [0.0; QUERIES]);
+            for columns in blocks(0..parts.seen(&rows, keys), KEYS) {
+                let scores = first(&mut memory.weights, rows.len() * columns.len());
+                parts.scores(&rows, &columns, scores);
+                for (row, scores) in scores.chunks_exact_mut(columns.len()).enumerate() {
+                    let before = tops[row];
+                    let found = greatest(scores);
+                    tops[row] = if found > before || found.is_nan() { found } else { before };
+                    // Nothing seen yet: every weight is the exponential of minus infinity.
+                    let top = if tops[row] == f32::NEG_INFINITY { 0.0 } else { tops[row] };
+                    let total = vectorised(
+                        #[inline(always)]
+                        || exponentials(scores, top),
+                    );
+                    let kept = exp(before - top);
+                    if columns.start > 0 && kept != 1.0 {
+                        totals[row] *= kept;
+                        // SAFETY: the row is this task's.
+                        let sums = unsafe { target.values(row, values) };
+                        sums.iter_mut().for_each(|sum| *sum *= kept);
+                    }
+                    totals[row] += total;
                 }
-                totals[row] += total;
+                let weights = Rows::block(scores, columns.len());
+                // SAFETY: the rows of the output are this task's, and the values reach as far as the keys.
+                unsafe {
+                    let operands = [weights, value.from(columns.start)];
+                    target.multiply([rows.len(), values, columns.len()], columns.start > 0, operands, 1.0);
+                }
             }
-            let weights = Rows::block(scores, columns.len());
-            // SAFETY: the rows of the output are this task's, and the values reach as far as the keys.
-            unsafe {
-                let operands = [weights, value.from(columns.start)];
-                target.multiply([rows.len(), values, columns.len()], columns.start > 0, operands, 1.0);
-            }
-        }
-        for (row, (&top, &total)) in tops.iter().zip(&totals).take(rows.len()).enumerate() {
-            // SAFETY: as above.
-            let sums = unsafe { target.values(row, values) };
-            let scale = if total == 0.0 { 0.0 } else { 1.0 / total };
-            sums.iter_mut().for_each(|sum| *sum *= scale);
-            if let Some(logs) = logs {
-                let log = if total == 0.0 { 0.0 } else { top + total.ln() };
+            for (row, (&top, &total)) in tops.iter().zip(&totals).take(rows.len()).enumerate() {
                 // SAFETY: as above.
-                unsafe { logs.values(entry * heads + head, queries)[rows.start + row] = log };
+                let sums = unsafe { target.values(row, values) };
+                let scale = if total == 0.0 { 0.0 } else { 1.0 / total };
+                sums.iter_mut().for_each(|sum| *sum *= scale);
+                if let Some(logs) = logs {
+                    let log = if total == 0.0 { 0.0 } else { top + total.ln() };
+                    // SAFETY: as above.
+                    unsafe { logs.values(entry * heads + head, queries)[rows.start + row] = log };
+                }
             }
         }
     });
@@ -286,22 +289,31 @@ pub(super) fn backward(op: &Backward, inputs: &[View], output: &mut [f32]) {
     let share = heads / shared;
     let groups = 0..batch * shared;
     if groups.len() >= rayon::current_num_threads() {
-        return groups.into_par_iter().for_each_init(Memory::default, |memory, group| {
-            gradients.write(memory, group, 0..share, 0..queries, 0..keys, [true; 2]);
+        return parallel::ranges(groups.len(), 1, &|groups| {
+            let mut memory = Memory::default();
+            for group in groups {
+                gradients.write(&mut memory, group, 0..share, 0..queries, 0..keys, [true; 2]);
+            }
         });
     }
     // Threads that share a head compute its scores twice: for the gradients of the keys and of the queries.
     let cut = |group| blocks(0..keys, KEYS).map(move |keys| (group, keys));
     let of_keys: Vec<_> = groups.clone().flat_map(cut).collect();
-    of_keys.into_par_iter().for_each_init(Memory::default, |memory, (group, keys)| {
-        gradients.write(memory, group, 0..share, 0..queries, keys, [false, true]);
+    parallel::ranges(of_keys.len(), 1, &|tasks| {
+        let mut memory = Memory::default();
+        for (group, keys) in &of_keys[tasks] {
+            gradients.write(&mut memory, *group, 0..share, 0..queries, keys.clone(), [false, true]);
+        }
     });
     let cut = |group| {
         (0..share).flat_map(move |head| blocks(0..queries, QUERIES).map(move |rows| (group, head, rows)))
     };
     let of_queries: Vec<_> = groups.flat_map(cut).collect();
-    of_queries.into_par_iter().for_each_init(Memory::default, |memory, (group, head, queries)| {
-        gradients.write(memory, group, head..head + 1, queries, 0..keys, [true, false]);
+    parallel::ranges(of_queries.len(), 1, &|tasks| {
+        let mut memory = Memory::default();
+        for (group, head, queries) in &of_queries[tasks] {
+            gradients.write(&mut memory, *group, *head..head + 1, queries.clone(), 0..keys, [true, false]);
+        }
     });
 }
 

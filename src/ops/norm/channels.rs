@@ -3,9 +3,9 @@
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::ops::reduce::{INVOCATIONS, sum};
+use crate::parallel;
 use crate::vectors::vectorised;
 use crate::{Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
-use rayon::prelude::*;
 
 /// Elements that the CPU takes at a time; they stay in the first-level cache.
 const CHUNK: usize = 1024;
@@ -64,17 +64,15 @@ impl Channels {
         };
         let parts = self.count().div_ceil(PART).max(1);
         let share = (CHUNK * 8 / self.count().clamp(1, PART)).max(1);
-        let mut found: Vec<Option<T>> = (0..channels * parts)
-            .into_par_iter()
-            .with_min_len(share)
-            .map_init(
-                || [[0.0; CHUNK]; N],
-                |gathered, at| {
-                    let start = at % parts * PART;
-                    part(gathered, at / parts, start, self.count().min(start + PART))
-                },
-            )
-            .collect();
+        let mut found: Vec<Option<T>> = Vec::new();
+        found.resize_with(channels * parts, || None);
+        parallel::chunks(&mut found, share, 1, |piece, found| {
+            let mut gathered = [[0.0; CHUNK]; N];
+            for (at, found) in (piece * share..).zip(found) {
+                let start = at % parts * PART;
+                *found = part(&mut gathered, at / parts, start, self.count().min(start + PART));
+            }
+        });
         found.chunks_mut(parts).map(|parts| parts.iter_mut().filter_map(Option::take).reduce(&join)).collect()
     }
 

@@ -3,9 +3,9 @@
 
 use super::{LIMIT, Pool2dOptions, SHARE, check_images, resized};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::parallel;
 use crate::vectors::vectorised;
 use crate::{Error, Identity, Op, Output, Result, Spec, Tensor, View};
-use rayon::prelude::*;
 use std::iter::zip;
 
 /// Where the windows are.
@@ -98,36 +98,33 @@ impl Op for AveragePool {
         let size = |[height, width]: [usize; 2]| height * width;
         let (image, pooled, width) = (size(self.input), size(self.output), self.input[1]);
         let (from, to) = if self.spread { (pooled, image) } else { (image, pooled) };
-        output
-            .slice::<f32>()
-            .par_chunks_mut(to)
-            .with_min_len(SHARE.div_ceil(image))
-            .zip(inputs[0].slice::<f32>().par_chunks(from))
-            .for_each(|(out, from)| {
-                // A window's rows are joined first: their loop runs along memory.
-                let mut line = vec![0.0f32; width];
+        let input = inputs[0].slice::<f32>();
+        parallel::chunks(output.slice::<f32>(), to, SHARE.div_ceil(image), |at, out| {
+            let from = &input[at * from..][..from];
+            // A window's rows are joined first: their loop runs along memory.
+            let mut line = vec![0.0f32; width];
+            if self.spread {
+                out.fill(0.0);
+            }
+            for (oh, row) in rows.iter().enumerate() {
+                let window = oh * columns.len()..(oh + 1) * columns.len();
+                let lines = row.start * width..row.end * width;
+                line.fill(0.0);
                 if self.spread {
-                    out.fill(0.0);
-                }
-                for (oh, row) in rows.iter().enumerate() {
-                    let window = oh * columns.len()..(oh + 1) * columns.len();
-                    let lines = row.start * width..row.end * width;
-                    line.fill(0.0);
-                    if self.spread {
-                        for (column, share) in zip(&columns, &from[window]) {
-                            let share = share * (row.weight * column.weight);
-                            line[column.start..column.end].iter_mut().for_each(|sum| *sum += share);
-                        }
-                        out[lines].chunks_exact_mut(width).for_each(|out| add(out, &line));
-                    } else {
-                        from[lines].chunks_exact(width).for_each(|from| add(&mut line, from));
-                        for (column, out) in zip(&columns, &mut out[window]) {
-                            let sum: f32 = line[column.start..column.end].iter().sum();
-                            *out = sum * (row.weight * column.weight);
-                        }
+                    for (column, share) in zip(&columns, &from[window]) {
+                        let share = share * (row.weight * column.weight);
+                        line[column.start..column.end].iter_mut().for_each(|sum| *sum += share);
+                    }
+                    out[lines].chunks_exact_mut(width).for_each(|out| add(out, &line));
+                } else {
+                    from[lines].chunks_exact(width).for_each(|from| add(&mut line, from));
+                    for (column, out) in zip(&columns, &mut out[window]) {
+                        let sum: f32 = line[column.start..column.end].iter().sum();
+                        *out = sum * (row.weight * column.weight);
                     }
                 }
-            });
+            }
+        });
         Ok(())
     }
 

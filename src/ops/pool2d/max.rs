@@ -5,9 +5,9 @@
 
 use super::{Pool2dOptions, SHARE, check_images, resized};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::parallel;
 use crate::vectors::vectorised;
 use crate::{DType, Error, Identity, Op, Output, Result, Spec, Tensor, View};
-use rayon::prelude::*;
 use std::iter::zip;
 
 /// What is done with the position of each window's greatest element. The first input is always the
@@ -92,9 +92,8 @@ impl Op for MaxPool {
         let (from, to) = if self.part == Part::Spread { (pooled, input) } else { (input, pooled) };
         let halves = self.halves(plane.output, plane.input);
         let finish = output.finish();
-        let outputs = output.slice::<f32>().par_chunks_mut(to).with_min_len(SHARE.div_ceil(input));
-        let inputs = x.par_chunks(input).zip(other.par_chunks(from));
-        outputs.zip(inputs).enumerate().for_each(|(at, (out, (x, other)))| {
+        parallel::chunks(output.slice::<f32>(), to, SHARE.div_ceil(input), |at, out| {
+            let (x, other) = (&x[at * input..][..input], &other[at * from..][..from]);
             match self.part {
                 Part::Forward if halves => plane.forward_halves(x, out),
                 Part::Spread if halves => plane.spread_halves(x, other, out),

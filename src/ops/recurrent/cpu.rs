@@ -4,8 +4,8 @@
 use super::packed::Packed;
 use super::{Cell, Pass};
 use crate::ops::math::{sigmoid, tanh};
+use crate::parallel;
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 /// Elements that [`map`] works on at a time: a few vectors of the widest instruction set.
 const LANES: usize = 32;
@@ -89,13 +89,12 @@ fn forward_by(weight: Packed, pass: &Pass, inputs: &[&[f32]], output: &mut [f32]
         cells.copy_from_slice(initial);
     }
     let count = pass.batch.div_ceil(at_once);
-    let blocks: Vec<_> = pieces(outputs, at_once * steps * size, count)
+    let blocks = pieces(outputs, at_once * steps * size, count)
         .zip(pieces(cells, at_once * size, count))
         .zip(pieces(saved, at_once * steps * saved_size, count))
-        .zip(initial.chunks(at_once * size).zip(input.chunks(at_once * steps * width)))
-        .collect();
+        .zip(initial.chunks(at_once * size).zip(input.chunks(at_once * steps * width)));
     let arch = Arch::new();
-    blocks.into_par_iter().for_each(|(((outputs, cells), saved), (initial, input))| {
+    parallel::map(1, blocks, |(((outputs, cells), saved), (initial, input))| {
         let mut states = initial.to_vec();
         let rows = states.len() / size;
         let mut products = vec![0.0; rows * width];
@@ -255,13 +254,12 @@ fn backward_by(weight: Packed, pass: &Pass, packed: &[f32], upstream: &[f32], ou
     }
     hidden.fill(0.0);
     let count = pass.batch.div_ceil(at_once);
-    let blocks: Vec<_> = pieces(products, at_once * steps * width, count)
+    let blocks = pieces(products, at_once * steps * width, count)
         .zip(pieces(hidden, at_once * size, count))
         .zip(pieces(rest, at_once * others, count))
-        .enumerate()
-        .collect();
+        .enumerate();
     let arch = Arch::new();
-    blocks.into_par_iter().for_each(|(block, ((products, hidden), others))| {
+    parallel::map(1, blocks, |(block, ((products, hidden), others))| {
         let rows = hidden.len() / size;
         // The gradients of the products of one step, closer together than in the output.
         let mut after = vec![0.0; rows * width];

@@ -2,8 +2,8 @@
 
 use super::{Factors, NmfParams, Penalty};
 use crate::classical::linalg::matmul;
+use crate::parallel;
 use ndarray::{Array2, ArrayView2};
-use rayon::prelude::*;
 
 pub(super) fn improve(
     params: &NmfParams,
@@ -42,21 +42,17 @@ fn sweep(x: ArrayView2<'_, f64>, w: &mut Array2<f64>, ht: ArrayView2<'_, f64>, p
     hessian.diag_mut().map_inplace(|value| *value += penalty.l2);
     let target = matmul(x, ht) - penalty.l1;
     let components = w.ncols();
-    let rows: Vec<_> = w.rows_mut().into_iter().zip(target.rows()).collect();
-    let violations: Vec<f64> = rows
-        .into_par_iter()
-        .with_min_len(CHUNK)
-        .map(|(mut row, target)| {
-            let mut violation = 0.0;
-            for t in 0..components {
-                let gradient = hessian.row(t).dot(&row) - target[t];
-                violation += if row[t] == 0.0 { gradient.min(0.0).abs() } else { gradient.abs() };
-                if hessian[[t, t]] != 0.0 {
-                    row[t] = (row[t] - gradient / hessian[[t, t]]).max(0.0);
-                }
+    let rows = w.rows_mut().into_iter().zip(target.rows());
+    let violations = parallel::map(CHUNK, rows, |(mut row, target)| {
+        let mut violation = 0.0;
+        for t in 0..components {
+            let gradient = hessian.row(t).dot(&row) - target[t];
+            violation += if row[t] == 0.0 { gradient.min(0.0).abs() } else { gradient.abs() };
+            if hessian[[t, t]] != 0.0 {
+                row[t] = (row[t] - gradient / hessian[[t, t]]).max(0.0);
             }
-            violation
-        })
-        .collect();
+        }
+        violation
+    });
     violations.iter().sum()
 }

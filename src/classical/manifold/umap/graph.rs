@@ -2,8 +2,8 @@
 
 use crate::classical::linalg::eigsh;
 use crate::classical::neighbors::Neighbors;
+use crate::parallel;
 use ndarray::{Array1, Array2, s};
-use rayon::prelude::*;
 
 /// For each row those it is joined to, and how surely, in order.
 pub(super) type Graph = Vec<Vec<(usize, f64)>>;
@@ -16,18 +16,15 @@ const LEAST_WIDTH: f64 = 1e-3;
 pub(super) fn memberships(near: &Neighbors, count: usize, connectivity: f64) -> Array2<f64> {
     let mean_all = near.distances.mean().unwrap_or(0.0);
     let target = (count as f64).log2();
-    let rows: Vec<Vec<f64>> = (0..near.distances.nrows())
-        .into_par_iter()
-        .map(|row| {
-            let distances = near.distances.row(row).to_vec();
-            let nearest = connected(&distances, connectivity);
-            let width = width(&distances, nearest, target, mean_all);
-            let membership = |distance: &f64| {
-                if *distance <= nearest || width == 0.0 { 1.0 } else { (-(distance - nearest) / width).exp() }
-            };
-            distances.iter().map(membership).collect()
-        })
-        .collect();
+    let rows: Vec<Vec<f64>> = parallel::map(1, near.distances.rows(), |row| {
+        let distances = row.to_vec();
+        let nearest = connected(&distances, connectivity);
+        let width = width(&distances, nearest, target, mean_all);
+        let membership = |distance: &f64| {
+            if *distance <= nearest || width == 0.0 { 1.0 } else { (-(distance - nearest) / width).exp() }
+        };
+        distances.iter().map(membership).collect()
+    });
     Array2::from_shape_fn(near.distances.dim(), |(row, place)| rows[row][place])
 }
 

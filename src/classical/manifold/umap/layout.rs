@@ -3,9 +3,9 @@
 use super::graph::Graph;
 use crate::classical::neighbors::Neighbors;
 use crate::classical::random::stream;
+use crate::parallel;
 use fastrand::Rng;
 use ndarray::{Array2, ArrayView2};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How points act on each other.
@@ -135,41 +135,37 @@ pub(super) fn place(
 ) -> Array2<f64> {
     let dimensions = fixed.ncols();
     let strongest = memberships.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-    let positions: Vec<Vec<f64>> = (0..memberships.nrows())
-        .into_par_iter()
-        .map(|row| {
-            let (others, weights) = (near.indices.row(row), memberships.row(row));
-            let total = weights.sum();
-            let mut point = vec![0.0; dimensions];
-            for (&other, &weight) in others.iter().zip(weights) {
-                point.iter_mut().zip(fixed.row(other)).for_each(|(value, at)| *value += weight * at / total);
+    let positions: Vec<Vec<f64>> = parallel::map(1, 0..memberships.nrows(), |row| {
+        let (others, weights) = (near.indices.row(row), memberships.row(row));
+        let total = weights.sum();
+        let mut point = vec![0.0; dimensions];
+        for (&other, &weight) in others.iter().zip(weights) {
+            point.iter_mut().zip(fixed.row(other)).for_each(|(value, at)| *value += weight * at / total);
+        }
+        let mut rng = stream(seed, 3 + row);
+        let usable = others.iter().zip(weights).filter(|(_, weight)| **weight >= strongest / epochs as f64);
+        let mut edges: Vec<(usize, Schedule)> = usable
+            .map(|(&other, weight)| (other, Schedule::new(strongest / weight, forces.negatives)))
+            .collect();
+        let act = |point: &mut [f64], other: usize, rate: f64, attracts: bool| {
+            let at = fixed.row(other).to_vec();
+            let square = squared(point, &at);
+            let factor = if attracts { forces.pull(square) } else { forces.push(square) };
+            for (value, at) in point.iter_mut().zip(at) {
+                *value += rate * (factor * (*value - at)).clamp(-LONGEST, LONGEST);
             }
-            let mut rng = stream(seed, 3 + row);
-            let usable =
-                others.iter().zip(weights).filter(|(_, weight)| **weight >= strongest / epochs as f64);
-            let mut edges: Vec<(usize, Schedule)> = usable
-                .map(|(&other, weight)| (other, Schedule::new(strongest / weight, forces.negatives)))
-                .collect();
-            let act = |point: &mut [f64], other: usize, rate: f64, attracts: bool| {
-                let at = fixed.row(other).to_vec();
-                let square = squared(point, &at);
-                let factor = if attracts { forces.pull(square) } else { forces.push(square) };
-                for (value, at) in point.iter_mut().zip(at) {
-                    *value += rate * (factor * (*value - at)).clamp(-LONGEST, LONGEST);
-                }
-            };
-            for epoch in 0..epochs {
-                let rate = learning_rate * (1.0 - epoch as f64 / epochs as f64);
-                for (other, schedule) in &mut edges {
-                    let Some(negatives) = schedule.due(epoch as f64, forces.negatives) else { continue };
-                    act(&mut point, *other, rate, true);
-                    for _ in 0..negatives {
-                        act(&mut point, rng.usize(..fixed.nrows()), rate, false);
-                    }
+        };
+        for epoch in 0..epochs {
+            let rate = learning_rate * (1.0 - epoch as f64 / epochs as f64);
+            for (other, schedule) in &mut edges {
+                let Some(negatives) = schedule.due(epoch as f64, forces.negatives) else { continue };
+                act(&mut point, *other, rate, true);
+                for _ in 0..negatives {
+                    act(&mut point, rng.usize(..fixed.nrows()), rate, false);
                 }
             }
-            point
-        })
-        .collect();
+        }
+        point
+    });
     Array2::from_shape_fn((positions.len(), dimensions), |(row, d)| positions[row][d])
 }
