@@ -40,18 +40,30 @@ pub trait Parameters: Clone + Debug + Default + Send + Sync + Serialize + Deseri
     /// # Errors
     /// Names a parameter that does not exist, or whose value is of another type.
     fn replaced(&self, values: &serde_json::Map<String, Value>) -> Result<Self> {
-        let failed = |error: serde_json::Error| Self::error(error.to_string());
-        let mut all = serde_json::to_value(self).map_err(failed)?;
-        if let Value::Object(all) = &mut all {
-            all.extend(values.iter().map(|(name, value)| (name.clone(), value.clone())));
-        }
-        serde_json::from_value(all).map_err(failed)
+        let all = merged(serde_json::to_value(self), values);
+        all.and_then(serde_json::from_value).map_err(|error| refused(Self::NAME, &error))
     }
 
     /// An error of this estimator.
     fn error(message: impl Into<String>) -> Error {
         Error::op(Self::NAME, message)
     }
+}
+
+fn merged(
+    all: serde_json::Result<Value>,
+    values: &serde_json::Map<String, Value>,
+) -> serde_json::Result<Value> {
+    let mut all = all?;
+    if let Value::Object(all) = &mut all {
+        all.extend(values.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    Ok(all)
+}
+
+/// The error of parameters that are not an estimator's.
+pub(super) fn refused(name: &'static str, error: &serde_json::Error) -> Error {
+    Error::op(name, error.to_string())
 }
 
 /// What a transformer may learn from besides the features.
@@ -121,15 +133,25 @@ fn fit_classifier<P: FitClassifier>(
     weights: Option<&[f64]>,
 ) -> Result<P::Model> {
     params.check()?;
+    params.fit_checked(&classified(P::NAME, params.accepts(), x, y, weights)?)
+}
+
+fn classified<'a>(
+    name: &'static str,
+    accepts: Accepts,
+    x: &'a dyn Features,
+    y: &dyn Labels,
+    weights: Option<&'a [f64]>,
+) -> Result<Training<'a, Classes>> {
     let labels = y.labels();
-    let accepts = params.accepts();
-    let data = Training::checked(P::NAME, accepts, x, Classes::new(&labels), Some(labels.len()), weights)?;
+    let data = Training::checked(name, accepts, x, Classes::new(&labels), Some(labels.len()), weights)?;
     let (found, needed) = (data.y.values.len(), accepts.classes);
     if found < needed {
         let only = data.y.values.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-        return Err(P::error(format!("y holds {found} class ({only}); at least {needed} are needed")));
+        let message = format!("y holds {found} class ({only}); at least {needed} are needed");
+        return Err(Error::op(name, message));
     }
-    params.fit_checked(&data)
+    Ok(data)
 }
 
 /// Parameters of a regressor.

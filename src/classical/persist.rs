@@ -51,10 +51,17 @@ pub fn is_model_file(path: impl AsRef<Path>) -> Result<bool> {
 
 /// A model's fields under its name: magic, version, checksum of the rest, length and name, payload.
 pub(super) fn to_bytes(name: &'static str, model: &impl Serialize) -> Result<Vec<u8>> {
-    let mut rest = vec![name.len() as u8];
-    rest.extend(name.as_bytes());
-    let rest = postcard::to_extend(model, rest)
-        .map_err(|error| Error::op(name, format!("cannot be saved: {error}")))?;
+    sealed(name, postcard::to_extend(model, named(name)))
+}
+
+fn named(name: &'static str) -> Vec<u8> {
+    let mut start = vec![name.len() as u8];
+    start.extend(name.as_bytes());
+    start
+}
+
+fn sealed(name: &'static str, rest: postcard::Result<Vec<u8>>) -> Result<Vec<u8>> {
+    let rest = rest.map_err(|error| Error::op(name, format!("cannot be saved: {error}")))?;
     let mut bytes = MAGIC.to_vec();
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend(crc32fast::hash(&rest).to_le_bytes());
@@ -68,19 +75,29 @@ pub(super) fn from_bytes<T: DeserializeOwned>(
     bytes: &[u8],
     is_consistent: impl FnOnce(&T) -> bool,
 ) -> Result<T> {
+    let (payload, _level) = payload(expected, bytes)?;
+    let model = postcard::from_bytes(payload).map_err(|error| unreadable(expected, &error))?;
+    if is_consistent(&model) { Ok(model) } else { Err(damaged(expected, "its fields do not fit each other")) }
+}
+
+fn payload<'a>(expected: &'static str, bytes: &'a [u8]) -> Result<(&'a [u8], Level)> {
     let (name, payload) = open(bytes)?;
     if name != expected {
         return Err(Error::op(expected, format!("the saved model is a {name}")));
     }
-    let damaged = |reason: &str| Error::op(expected, format!("the saved model is damaged: {reason}"));
-    let _level = Level::enter().ok_or_else(|| damaged("too many models within each other"))?;
-    let model = postcard::from_bytes(payload).map_err(|error| {
-        let reason = REASON.take();
-        let text = reason.clone().unwrap_or_else(|| error.to_string());
-        REASON.set(reason);
-        damaged(&text)
-    })?;
-    if is_consistent(&model) { Ok(model) } else { Err(damaged("its fields do not fit each other")) }
+    let level = Level::enter().ok_or_else(|| damaged(expected, "too many models within each other"))?;
+    Ok((payload, level))
+}
+
+fn damaged(name: &'static str, reason: &str) -> Error {
+    Error::op(name, format!("the saved model is damaged: {reason}"))
+}
+
+fn unreadable(name: &'static str, error: &postcard::Error) -> Error {
+    let reason = REASON.take();
+    let text = reason.clone().unwrap_or_else(|| error.to_string());
+    REASON.set(reason);
+    damaged(name, &text)
 }
 
 thread_local! {
@@ -139,8 +156,9 @@ fn open(bytes: &[u8]) -> Result<(&str, &[u8])> {
     Ok((std::str::from_utf8(name).map_err(|_| damaged())?, payload))
 }
 
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomic(path, |file| file.write_all(bytes))
+pub(super) fn write(path: &Path, bytes: Result<Vec<u8>>) -> Result<()> {
+    let bytes = bytes?;
+    write_atomic(path, |file| file.write_all(&bytes))
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {

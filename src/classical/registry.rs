@@ -4,7 +4,7 @@
 use super::data::{Accepts, Features, Labels, Matrix, Targets};
 use super::estimator::{
     Classifier, Clusterer, FitClassifier, FitClusterer, FitOutlierDetector, FitRegressor, FitTransformer,
-    OutlierDetector, Parameters, Regressor, Target, Transformer,
+    OutlierDetector, Parameters, Regressor, Target, Transformer, refused,
 };
 use super::persist::Saved;
 use crate::{Error, Result};
@@ -54,7 +54,7 @@ pub fn kebab(name: &str) -> String {
 }
 
 fn params_from_json<P: Parameters>(value: Value) -> Result<P> {
-    serde_json::from_value(value).map_err(|error| P::error(error.to_string()))
+    serde_json::from_value(value).map_err(|error| refused(P::NAME, &error))
 }
 
 /// The object-safe side of an estimator's parameters.

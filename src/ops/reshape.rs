@@ -43,7 +43,10 @@ impl Tensor {
     /// # Ok::<(), kiln::Error>(())
     /// ```
     pub fn reshape(&self, shape: impl AsDims) -> Result<Tensor> {
-        let mut dims = shape.as_dims();
+        self.reshape_to(shape.as_dims())
+    }
+
+    fn reshape_to(&self, mut dims: Vec<usize>) -> Result<Tensor> {
         if dims.iter().filter(|&&d| d == INFER).count() > 1 {
             return Err(Error::op("reshape", format!("more than one size is to be inferred in {dims:?}")));
         }

@@ -251,16 +251,16 @@ impl Case {
         op: impl Fn(&[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
         reference: impl Fn(&[Array]) -> Array + Send + Sync + 'static,
     ) -> Case {
-        Case {
-            name: name.into(),
-            inputs: inputs.into(),
-            op: Box::new(op),
-            reference: Box::new(reference),
-            rtol: 2e-6,
-            atol: 2e-6,
-            gradient: true,
-            gradient_tolerance: 2e-4,
-        }
+        Case::boxed(name.into(), inputs.into(), Box::new(op), Box::new(reference))
+    }
+
+    fn boxed(
+        name: String,
+        inputs: Vec<Input>,
+        op: Boxed<[Tensor], Result<Tensor>>,
+        reference: Boxed<[Array], Array>,
+    ) -> Case {
+        Case { name, inputs, op, reference, rtol: 2e-6, atol: 2e-6, gradient: true, gradient_tolerance: 2e-4 }
     }
 
     /// Not differentiable, or compared by value alone.

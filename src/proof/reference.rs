@@ -1,4 +1,5 @@
-//! Plain float64 references: as simple as they can be written.
+//! Plain float64 references: as simple as they can be written. What they are given is behind `dyn`, for speed
+//! is no concern and a copy for each case would be.
 
 pub use crate::proof::case::Array;
 use ndarray::{ArrayD, Axis, Dimension, IxDyn};
@@ -14,22 +15,24 @@ pub fn broadcast(arrays: &[Array]) -> Vec<Array> {
 
 /// A function of each element.
 pub fn map(f: impl Fn(f64) -> f64 + Send + Sync + 'static) -> impl Fn(&[Array]) -> Array + Send + Sync {
-    move |x| x[0].mapv(&f)
+    move |x| x[0].mapv(&f as &dyn Fn(f64) -> f64)
 }
 
 /// A function of two broadcast elements.
 pub fn zip(f: impl Fn(f64, f64) -> f64 + Send + Sync + 'static) -> impl Fn(&[Array]) -> Array + Send + Sync {
-    move |x| {
-        let mut x = broadcast(x);
-        let second = x.remove(1);
-        let mut first = x.remove(0);
-        first.zip_mut_with(&second, |a, &b| *a = f(*a, b));
-        first
-    }
+    move |x| zipped(x, &f)
+}
+
+fn zipped(x: &[Array], f: &dyn Fn(f64, f64) -> f64) -> Array {
+    let mut x = broadcast(x);
+    let second = x.remove(1);
+    let mut first = x.remove(0);
+    first.zip_mut_with(&second, |a, &b| *a = f(*a, b));
+    first
 }
 
 /// Folds axes (highest first), keeping them with size 1 if asked.
-pub fn reduce(x: &Array, axes: &[usize], keepdim: bool, fold: impl Fn(&[f64]) -> f64) -> Array {
+pub fn reduce(x: &Array, axes: &[usize], keepdim: bool, fold: &dyn Fn(&[f64]) -> f64) -> Array {
     let kept: Vec<usize> = (0..x.ndim()).filter(|axis| !axes.contains(axis)).collect();
     let order: Vec<usize> = kept.iter().chain(axes).copied().collect();
     let moved = x.clone().permuted_axes(IxDyn(&order));
@@ -188,7 +191,7 @@ pub fn conv_transpose<const N: usize>(
 pub fn pool<const N: usize>(
     x: &Array,
     window: Window<N>,
-    fold: impl Fn(&[f64], &[usize], usize) -> f64,
+    fold: &dyn Fn(&[f64], &[usize], usize) -> f64,
 ) -> Array {
     let s = x.shape();
     let mut shape = vec![s[0], s[1]];
@@ -210,7 +213,7 @@ pub fn pool<const N: usize>(
 }
 
 /// Adaptive pooling of `[N, C, ...]`.
-pub fn adaptive<const N: usize>(x: &Array, size: [usize; N], fold: impl Fn(&[f64]) -> f64) -> Array {
+pub fn adaptive<const N: usize>(x: &Array, size: [usize; N], fold: &dyn Fn(&[f64]) -> f64) -> Array {
     let s = x.shape();
     let shape = [&s[..2], &size[..]].concat();
     ArrayD::from_shape_fn(IxDyn(&shape), |index| {
@@ -268,7 +271,7 @@ pub fn mean(row: &[f64]) -> f64 {
 }
 
 /// Each line along an axis replaced by what `f` makes of it.
-pub fn lines(x: &Array, axis: usize, f: impl Fn(&[f64]) -> Vec<f64>) -> Array {
+pub fn lines(x: &Array, axis: usize, f: &dyn Fn(&[f64]) -> Vec<f64>) -> Array {
     let results: Vec<Vec<f64>> = x.lanes(Axis(axis)).into_iter().map(|line| f(&line.to_vec())).collect();
     let mut dims = x.shape().to_vec();
     dims[axis] = results.first().map_or(0, Vec::len);
@@ -292,7 +295,7 @@ pub fn scalar(value: f64) -> Array {
 
 /// Elements less their mean over axes, divided by their deviation.
 pub fn standardised(x: &Array, axes: &[usize], eps: f64) -> Array {
-    let centred = x - &reduce(x, axes, true, mean);
-    let variance = reduce(&centred.mapv(|v| v * v), axes, true, mean);
+    let centred = x - &reduce(x, axes, true, &mean);
+    let variance = reduce(&centred.mapv(|v| v * v), axes, true, &mean);
     centred / variance.mapv(|v| (v + eps).sqrt())
 }

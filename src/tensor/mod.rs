@@ -113,7 +113,7 @@ fn next_id() -> u64 {
 }
 
 /// The output of an op, which for an elementwise one is that of its row.
-fn output(op: &impl Op, inputs: &[Spec]) -> Result<Spec> {
+fn output(op: &dyn Op, inputs: &[Spec]) -> Result<Spec> {
     let spec = op.output(inputs)?;
     if let Some(Expr::Row(row)) = op.expr() {
         let expected = row.output(&inputs[..row.rule.arity().min(inputs.len())])?;
@@ -128,6 +128,10 @@ fn output(op: &impl Op, inputs: &[Spec]) -> Result<Spec> {
 impl Tensor {
     /// Applies an operation, one of Kiln's or your own. All inputs must share an engine.
     pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
+        Tensor::record(Arc::new(op), inputs)
+    }
+
+    fn record(op: Arc<dyn Op>, inputs: &[&Tensor]) -> Result<Tensor> {
         let Some(first) = inputs.first() else {
             return Err(Error::op(op.name(), "an operation without inputs is made by Tensor::generate"));
         };
@@ -135,10 +139,10 @@ impl Tensor {
             return Err(Error::op(op.name(), "the inputs belong to different engines"));
         }
         if !op.half() && inputs.iter().any(|input| input.dtype() == DType::F16) {
-            return Tensor::apply_widened(op, inputs);
+            return Tensor::record_widened(op, inputs);
         }
         let specs: Vec<Spec> = inputs.iter().map(|input| *input.spec()).collect();
-        let mut spec = output(&op, &specs)?;
+        let mut spec = output(&*op, &specs)?;
         let view = op.view(&specs[0].layout);
         if let Some(layout) = view {
             debug_assert_eq!(layout.shape, spec.layout.shape);
@@ -149,7 +153,7 @@ impl Tensor {
         let depth = 1 + inputs.iter().map(|input| input.pending_depth()).max().unwrap_or(0);
         let tensor = Tensor::node(Node {
             id: next_id(),
-            op: Arc::new(op),
+            op,
             spec,
             view: view.is_some(),
             requires_grad,
@@ -171,21 +175,22 @@ impl Tensor {
 
     /// Half precision is storage: the op runs in `f32`, and its result is narrowed again when
     /// every float input was narrow.
-    fn apply_widened(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
+    fn record_widened(op: Arc<dyn Op>, inputs: &[&Tensor]) -> Result<Tensor> {
         let wide = op.wide() && autocasts();
         let narrow = !wide && inputs.iter().all(|input| input.dtype() != DType::F32);
         let widened = inputs
             .iter()
             .map(|&t| if t.dtype() == DType::F16 { cast(t, DType::F32) } else { Ok(t.clone()) })
             .collect::<Result<Vec<_>>>()?;
-        let result = Tensor::apply(op, &widened.iter().collect::<Vec<_>>())?;
+        let result = Tensor::record(op, &widened.iter().collect::<Vec<_>>())?;
         if narrow && result.dtype() == DType::F32 { cast(&result, DType::F16) } else { Ok(result) }
     }
 
     /// The result of an operation that has no inputs.
     pub fn generate(op: impl Op, engine: &Engine) -> Result<Tensor> {
-        let spec = output(&op, &[])?;
-        Ok(Tensor::leaf(Arc::new(op), spec, engine, None, None))
+        let op: Arc<dyn Op> = Arc::new(op);
+        let spec = output(&*op, &[])?;
+        Ok(Tensor::leaf(op, spec, engine, None, None))
     }
 
     fn leaf(

@@ -43,7 +43,7 @@ pub trait Model: Debug + Send + Sync {
     /// # Errors
     /// If the file cannot be written.
     fn save(&self, path: &Path) -> Result<()> {
-        persist::write(path, &self.to_bytes()?)
+        persist::write(path, self.to_bytes())
     }
 
     /// The checked matrix that a prediction works on.
@@ -52,15 +52,7 @@ pub trait Model: Debug + Send + Sync {
     /// Another number of columns than at the fit, no rows, values that are not finite (unless NaN is
     /// accepted as missing).
     fn input<'a>(&self, x: &'a dyn Features) -> Result<Matrix<'a>> {
-        let matrix = checked_features(self.name(), self.accepts(), x)?;
-        let (given, fitted) = (matrix.columns(), self.n_features());
-        if given != fitted {
-            return Err(Error::op(
-                self.name(),
-                format!("x has {given} columns; the model was fitted on {fitted}"),
-            ));
-        }
-        Ok(matrix)
+        fitting(self.name(), self.accepts(), x, self.n_features())
     }
 }
 
@@ -97,8 +89,7 @@ pub trait Classifier: Model {
     /// # Errors
     /// As [`Model::input`].
     fn predict(&self, x: &dyn Features) -> Result<Array1<i64>> {
-        let codes = self.predict_codes(&self.input(x)?)?;
-        Ok(codes.into_iter().map(|code| self.classes()[code]).collect())
+        Ok(labels(self.classes(), &self.predict_codes(&self.input(x)?)?))
     }
 
     /// The probability of each class, `[rows, classes]`; rows sum to 1.
@@ -106,11 +97,7 @@ pub trait Classifier: Model {
     /// # Errors
     /// As [`Model::input`], and if the model gives no probabilities.
     fn predict_proba(&self, x: &dyn Features) -> Result<Array2<f64>> {
-        let probabilities = self.probabilities(&self.input(x)?)?;
-        let none = || Error::op(self.name(), "this model gives no probabilities");
-        let probabilities = probabilities.ok_or_else(none)?;
-        finite(self.name(), &probabilities)?;
-        Ok(probabilities)
+        given(self.name(), self.probabilities(&self.input(x)?)?, "this model gives no probabilities")
     }
 
     /// Confidence scores, as [`Classifier::scores`] describes.
@@ -118,10 +105,7 @@ pub trait Classifier: Model {
     /// # Errors
     /// As [`Model::input`], and if the model has no decision function.
     fn decision_function(&self, x: &dyn Features) -> Result<Array2<f64>> {
-        let scores = self.scores(&self.input(x)?)?;
-        let scores = scores.ok_or_else(|| Error::op(self.name(), "this model has no decision function"))?;
-        finite(self.name(), &scores)?;
-        Ok(scores)
+        given(self.name(), self.scores(&self.input(x)?)?, "this model has no decision function")
     }
 
     /// The accuracy on `x` and `y`, between 0 and 1.
@@ -146,9 +130,7 @@ pub trait Regressor: Model {
     /// # Errors
     /// As [`Model::input`].
     fn predict(&self, x: &dyn Features) -> Result<Array1<f64>> {
-        let predicted = self.predict_rows(&self.input(x)?)?;
-        finite(self.name(), &predicted)?;
-        Ok(predicted.into())
+        numbers(self.name(), self.predict_rows(&self.input(x)?)?)
     }
 
     /// The coefficient of determination R2 on `x` and `y`, at most 1.
@@ -198,9 +180,7 @@ pub trait OutlierDetector: Model {
     /// # Errors
     /// As [`Model::input`].
     fn decision_function(&self, x: &dyn Features) -> Result<Array1<f64>> {
-        let scores = self.outlier_scores(&self.input(x)?)?;
-        finite(self.name(), &scores)?;
-        Ok(scores.into())
+        numbers(self.name(), self.outlier_scores(&self.input(x)?)?)
     }
 
     /// -1 for outliers, 1 for inliers.
@@ -236,10 +216,7 @@ pub trait Transformer: Model {
     /// # Errors
     /// As [`Model::input`], and if a value cannot be transformed.
     fn transform(&self, x: &dyn Features) -> Result<Array2<f64>> {
-        let rows = self.transform_rows(&self.input(x)?)?.dense().into_owned();
-        // NaN is a missing value that stays one.
-        finite(self.name(), rows.iter().filter(|value| !value.is_nan()))?;
-        Ok(rows)
+        transformed(self.name(), self.transform_rows(&self.input(x)?)?.dense().into_owned())
     }
 
     /// The original rows of transformed ones.
@@ -249,8 +226,47 @@ pub trait Transformer: Model {
     fn inverse_transform(&self, x: &dyn Features) -> Result<Array2<f64>> {
         let matrix = checked_features(self.name(), self.accepts(), x)?;
         let rows = self.inverse_rows(&matrix)?;
-        let rows = rows.ok_or_else(|| Error::op(self.name(), "this transform has no inverse"))?;
-        finite(self.name(), rows.iter().filter(|value| !value.is_nan()))?;
-        Ok(rows)
+        transformed(self.name(), given_at_all(self.name(), rows, "this transform has no inverse")?)
     }
+}
+
+// What the methods above share is no part of them: they are compiled for each of a hundred models.
+
+fn fitting<'a>(
+    name: &'static str,
+    accepts: Accepts,
+    x: &'a dyn Features,
+    fitted: usize,
+) -> Result<Matrix<'a>> {
+    let matrix = checked_features(name, accepts, x)?;
+    let given = matrix.columns();
+    if given != fitted {
+        return Err(Error::op(name, format!("x has {given} columns; the model was fitted on {fitted}")));
+    }
+    Ok(matrix)
+}
+
+fn labels(classes: &[i64], codes: &[usize]) -> Array1<i64> {
+    codes.iter().map(|&code| classes[code]).collect()
+}
+
+fn given_at_all(name: &'static str, values: Option<Array2<f64>>, none: &str) -> Result<Array2<f64>> {
+    values.ok_or_else(|| Error::op(name, none))
+}
+
+fn given(name: &'static str, values: Option<Array2<f64>>, none: &str) -> Result<Array2<f64>> {
+    let values = given_at_all(name, values, none)?;
+    finite(name, &values)?;
+    Ok(values)
+}
+
+fn numbers(name: &'static str, values: Vec<f64>) -> Result<Array1<f64>> {
+    finite(name, &values)?;
+    Ok(values.into())
+}
+
+fn transformed(name: &'static str, rows: Array2<f64>) -> Result<Array2<f64>> {
+    // NaN is a missing value that stays one.
+    finite(name, rows.iter().filter(|value| !value.is_nan()))?;
+    Ok(rows)
 }

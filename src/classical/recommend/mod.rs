@@ -77,7 +77,7 @@ pub trait Recommender: Serialize + DeserializeOwned + Send + Sync {
     /// # Errors
     /// If the file cannot be written.
     fn save(&self, path: &Path) -> Result<()> {
-        persist::write(path, &persist::to_bytes(Self::NAME, self)?)
+        persist::write(path, persist::to_bytes(Self::NAME, self))
     }
 
     /// Reads a model that [`Recommender::save`] wrote.

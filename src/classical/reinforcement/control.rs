@@ -207,7 +207,7 @@ impl QTable {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        persist::write(path, &persist::to_bytes(QTableParams::NAME, self)?)
+        persist::write(path, persist::to_bytes(QTableParams::NAME, self))
     }
 
     /// Reads a table that [`QTable::save`] wrote.

@@ -103,7 +103,7 @@ pub fn functions(cases: &mut Vec<Case>) {
         ("view", Input::floats(&[3, 8]).permute(&[1, 0]), 0),
     ] {
         let halves = move |x: &[Array]| {
-            r::lines(&x[0], axis, |line| {
+            r::lines(&x[0], axis, &|line| {
                 let (a, b) = line.split_at(line.len() / 2);
                 a.iter().zip(b).map(|(a, b)| a / (1.0 + (-b).exp())).collect()
             })

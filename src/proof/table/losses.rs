@@ -248,7 +248,7 @@ fn embeddings(cases: &mut Vec<Case>) {
                 [vectors(&[6, 5]), vectors(&[6, 5]).reseeded(), signs],
                 move |x| cosine_embedding_loss(&x[0], &x[1], &x[2], -0.25, reduction),
                 move |x| {
-                    let rows = |x: &Array| r::reduce(x, &[1], false, |row| row.iter().sum());
+                    let rows = |x: &Array| r::reduce(x, &[1], false, &|row| row.iter().sum());
                     let length = |x: &Array| rows(&(x * x));
                     let cosine = rows(&(&x[0] * &x[1])) / (length(&x[0]) * length(&x[1])).mapv(f64::sqrt);
                     let loss = r::zip(
@@ -269,7 +269,7 @@ fn embeddings(cases: &mut Vec<Case>) {
                     move |x| {
                         let distance = |a: &Array, b: &Array| {
                             let powers = (a - b).mapv(|d| (d + 1e-6).abs().powf(p));
-                            r::reduce(&powers, &[1], false, |row| row.iter().sum::<f64>().powf(1.0 / p))
+                            r::reduce(&powers, &[1], false, &|row| row.iter().sum::<f64>().powf(1.0 / p))
                         };
                         let mut apart = distance(&x[0], &x[2]);
                         if swap {

@@ -100,7 +100,7 @@ pub fn norms(cases: &mut Vec<Case>) {
             inputs[..2].to_vec(),
             move |x| x[0].rms_norm(&shape, Some(&x[1]), 1e-5),
             move |x| {
-                let squares = r::reduce(&x[0].mapv(|v| v * v), &axes(x), true, r::mean);
+                let squares = r::reduce(&x[0].mapv(|v| v * v), &axes(x), true, &r::mean);
                 &x[0] / squares.mapv(|v| (v + 1e-5).sqrt()) * &x[1]
             },
         ));
@@ -116,7 +116,7 @@ pub fn norms(cases: &mut Vec<Case>) {
             [Input::floats(&shape)],
             move |x| x[0].local_response_norm(size, 0.5, 0.75, 2.0),
             move |x| {
-                let means = r::lines(&x[0], 1, |line| {
+                let means = r::lines(&x[0], 1, &|line| {
                     let window =
                         |at: usize| at.saturating_sub(size / 2)..(at + (size - 1) / 2 + 1).min(line.len());
                     let mean = |at| line[window(at)].iter().map(|v| v * v).sum::<f64>() / size as f64;

@@ -55,7 +55,7 @@ fn images(cases: &mut Vec<Case>) {
             format!("max_pool2d/{name}"),
             [input(Input::distinct(&shape))],
             move |x| x[0].max_pool2d(options),
-            move |x| r::pool(&x[0], window, |values, _, _| r::greatest(values)),
+            move |x| r::pool(&x[0], window, &|values, _, _| r::greatest(values)),
         ));
         for include in [true, false] {
             let options = Pool2dOptions { count_include_pad: include, ..options };
@@ -64,7 +64,7 @@ fn images(cases: &mut Vec<Case>) {
                 [input(Input::floats(&shape))],
                 move |x| x[0].avg_pool2d(options),
                 move |x| {
-                    r::pool(&x[0], window, |values, _, padded| {
+                    r::pool(&x[0], window, &|values, _, padded| {
                         values.iter().sum::<f64>() / if include { padded } else { values.len() } as f64
                     })
                 },
@@ -77,14 +77,14 @@ fn images(cases: &mut Vec<Case>) {
         "max_pool2d/dilated",
         [Input::distinct(&[1, 2, 6, 5])],
         move |x| x[0].max_pool2d(dilated),
-        move |x| r::pool(&x[0], window, |values, _, _| r::greatest(values)),
+        move |x| r::pool(&x[0], window, &|values, _, _| r::greatest(values)),
     ));
     for (name, size) in [("one", [1, 1]), ("uneven", [3, 2]), ("same", [5, 7]), ("larger", [8, 9])] {
         cases.push(Case::new(
             format!("adaptive_avg_pool2d/{name}"),
             [Input::floats(&[2, 3, 5, 7])],
             move |x| x[0].adaptive_avg_pool2d(size),
-            move |x| r::adaptive(&x[0], size, r::mean),
+            move |x| r::adaptive(&x[0], size, &r::mean),
         ));
     }
 }
@@ -109,13 +109,13 @@ fn sequences(cases: &mut Vec<Case>) {
             format!("max_pool1d/{name}"),
             [Input::distinct(&shape)],
             move |x| x[0].max_pool1d(options),
-            move |x| r::pool(&x[0], window, |values, _, _| r::greatest(values)),
+            move |x| r::pool(&x[0], window, &|values, _, _| r::greatest(values)),
         ));
         cases.push(Case::new(
             format!("avg_pool1d/{name}"),
             [Input::floats(&shape).permute(&[1, 0, 2])],
             move |x| x[0].avg_pool1d(options),
-            move |x| r::pool(&x[0], window, |values, _, padded| values.iter().sum::<f64>() / padded as f64),
+            move |x| r::pool(&x[0], window, &|values, _, padded| values.iter().sum::<f64>() / padded as f64),
         ));
     }
 }
@@ -141,7 +141,7 @@ fn volumes(cases: &mut Vec<Case>) {
                 format!("max_pool3d/{name}"),
                 [Input::distinct(&shape)],
                 move |x| x[0].max_pool3d(options),
-                move |x| r::pool(&x[0], window, |values, _, _| r::greatest(values)),
+                move |x| r::pool(&x[0], window, &|values, _, _| r::greatest(values)),
             ));
         }
         for include in [true, false] {
@@ -154,7 +154,7 @@ fn volumes(cases: &mut Vec<Case>) {
                 [Input::floats(&shape)],
                 move |x| x[0].avg_pool3d(options),
                 move |x| {
-                    r::pool(&x[0], window, |values, _, padded| {
+                    r::pool(&x[0], window, &|values, _, padded| {
                         values.iter().sum::<f64>() / count(values.len(), padded)
                     })
                 },
@@ -167,7 +167,7 @@ fn volumes(cases: &mut Vec<Case>) {
         "max_pool3d/dilated",
         [Input::distinct(&[1, 2, 4, 3, 5]).flip(3)],
         move |x| x[0].max_pool3d(dilated),
-        move |x| r::pool(&x[0], window, |values, _, _| r::greatest(values)),
+        move |x| r::pool(&x[0], window, &|values, _, _| r::greatest(values)),
     ));
 }
 
@@ -184,7 +184,7 @@ fn positions(cases: &mut Vec<Case>) {
         ("ties_of_2x2", Input::ints(&[2, 2, 4, 8], 0, 3), square, quarters),
     ] {
         let op = move |x: &[Tensor]| Ok(x[0].cast(DType::F32)?.max_pool2d_with_indices(options)?.1);
-        let reference = move |x: &[r::Array]| r::pool(&x[0], window, first);
+        let reference = move |x: &[r::Array]| r::pool(&x[0], window, &first);
         cases.push(Case::new(format!("max_pool2d_with_indices/{name}"), [input], op, reference).value_only());
     }
     let options = Pool1dOptions { kernel: 3, stride: 2, ..Pool1dOptions::new(3) };
@@ -194,7 +194,7 @@ fn positions(cases: &mut Vec<Case>) {
             "max_pool1d_with_indices/distinct",
             [Input::distinct(&[2, 3, 9])],
             move |x| Ok(x[0].max_pool1d_with_indices(options)?.1),
-            move |x| r::pool(&x[0], window, first),
+            move |x| r::pool(&x[0], window, &first),
         )
         .value_only(),
     );
@@ -209,11 +209,11 @@ fn norms(cases: &mut Vec<Case>) {
         let options = Pool2dOptions { kernel: [2, 3], stride: [1, 2], ..Pool2dOptions::new(2) };
         let window = Window { stride: [1, 2], ..Window::new([2, 3]) };
         let op = move |x: &[Tensor]| x[0].lp_pool2d(p, options);
-        let reference = move |x: &[r::Array]| r::pool(&x[0], window, norm);
+        let reference = move |x: &[r::Array]| r::pool(&x[0], window, &norm);
         let case = Case::new(format!("lp_pool2d/{name}"), positive(&[2, 2, 5, 7]), op, reference);
         cases.push(case.tolerance(5e-6, 0.0));
         let op = move |x: &[Tensor]| x[0].lp_pool1d(p, Pool1dOptions::new(3));
-        let reference = move |x: &[r::Array]| r::pool(&x[0], Window::new([3]), norm);
+        let reference = move |x: &[r::Array]| r::pool(&x[0], Window::new([3]), &norm);
         let case = Case::new(format!("lp_pool1d/{name}"), positive(&[2, 3, 9]), op, reference);
         cases.push(case.tolerance(5e-6, 0.0));
     }
@@ -234,7 +234,7 @@ fn adaptive(cases: &mut Vec<Case>) {
                 format!("{name}/{size:?}"),
                 [Input::distinct(shape)],
                 move |x| pool(&x[0], size),
-                move |x| r::adaptive(&x[0], size, fold),
+                move |x| r::adaptive(&x[0], size, &fold),
             ));
         }
     }

@@ -37,7 +37,7 @@ pub fn reductions(cases: &mut Vec<Case>) {
                 format!("{name}/{variant}"),
                 [Input::distinct(&shape)],
                 move |x| op(&x[0], &signed, keep),
-                move |x| r::reduce(&x[0], &axes, keep, fold),
+                move |x| r::reduce(&x[0], &axes, keep, &fold),
             );
             let sharp = matches!(name, "max" | "min");
             cases.push(if sharp { case.tolerance(0.0, 0.0) } else { case.tolerance(2e-6, 2e-3) });
@@ -47,7 +47,7 @@ pub fn reductions(cases: &mut Vec<Case>) {
             format!("{name}/strided"),
             [strided],
             move |x| op(&x[0], &[1], false),
-            move |x| r::reduce(&x[0], &[1], false, fold),
+            move |x| r::reduce(&x[0], &[1], false, &fold),
         ));
         let ints = Input::ints(&[4, 5], -9, 9);
         if name != "mean" {
@@ -56,7 +56,7 @@ pub fn reductions(cases: &mut Vec<Case>) {
                     format!("{name}/int"),
                     [ints],
                     move |x| op(&x[0], &[0], false),
-                    move |x| r::reduce(&x[0], &[0], false, fold),
+                    move |x| r::reduce(&x[0], &[0], false, &fold),
                 )
                 .value_only(),
             );
@@ -74,7 +74,7 @@ pub fn reductions(cases: &mut Vec<Case>) {
             "sum/300001",
             [big],
             |x| x[0].sum(.., false),
-            |x| r::reduce(&x[0], &[0], false, |row| row.iter().sum()),
+            |x| r::reduce(&x[0], &[0], false, &|row| row.iter().sum()),
         )
         .tolerance(1e-5, 0.0)
         .value_only(),
@@ -85,7 +85,7 @@ pub fn reductions(cases: &mut Vec<Case>) {
         let rows = move |x: &[Tensor]| op(&x[0].reshape([2, 3])?, &[1], false);
         cases.push(
             Case::new(format!("{name}/edges"), [edge()], rows, move |x| {
-                r::reduce(&x[0].clone().into_shape_with_order(IxDyn(&[2, 3])).unwrap(), &[1], false, fold)
+                r::reduce(&x[0].clone().into_shape_with_order(IxDyn(&[2, 3])).unwrap(), &[1], false, &fold)
             })
             .value_only(),
         );
@@ -106,7 +106,7 @@ pub fn reductions(cases: &mut Vec<Case>) {
             ("nan", Input::given(&[1.0, f64::NAN, 3.0, f64::NAN]), 0),
         ] {
             let reference =
-                move |x: &[Array]| r::reduce(&x[0], &[dim], false, |row| r::position(row, better));
+                move |x: &[Array]| r::reduce(&x[0], &[dim], false, &|row| r::position(row, better));
             cases.push(
                 Case::new(format!("{name}/{variant}"), [input], move |x| op(&x[0], dim as isize), reference)
                     .value_only(),
@@ -154,14 +154,14 @@ fn composed(cases: &mut Vec<Case>) {
         ] {
             let signed: Vec<isize> = axes.iter().map(|&axis| axis as isize).collect();
             let op = move |x: &[Tensor]| op(&x[0], &signed, keep);
-            let reference = move |x: &[Array]| r::reduce(&x[0], &axes, keep, fold);
+            let reference = move |x: &[Array]| r::reduce(&x[0], &axes, keep, &fold);
             let case = Case::new(format!("{name}{variant}"), [input], op, reference).tolerance(1e-5, 1e-6);
             cases.push(if name == "norm/0_" { case.value_only() } else { case });
         }
     }
     let far = [Input::within(&[3, 5], 900.0, 1000.0)];
     let reference = |x: &[Array]| {
-        r::reduce(&x[0], &[1], false, |row| {
+        r::reduce(&x[0], &[1], false, &|row| {
             let top = r::greatest(row);
             row.iter().map(|v| (v - top).exp()).sum::<f64>().ln() + top
         })
@@ -181,11 +181,11 @@ fn composed(cases: &mut Vec<Case>) {
         ] {
             let signed: Vec<isize> = axes.iter().map(|&axis| axis as isize).collect();
             let op = move |x: &[Tensor]| op(&x[0], &signed, false);
-            let reference = move |x: &[Array]| r::reduce(&x[0], &axes, false, fold);
+            let reference = move |x: &[Array]| r::reduce(&x[0], &axes, false, &fold);
             cases.push(Case::new(format!("{name}/{variant}"), [input], op, reference).value_only());
         }
     }
     let pair = [Input::distinct(&[4, 9]).flip(1)];
-    let reference = |x: &[Array]| r::reduce(&x[0], &[1], true, r::least);
+    let reference = |x: &[Array]| r::reduce(&x[0], &[1], true, &r::least);
     cases.push(Case::new("min_dim/last", pair, |x| Ok(x[0].min_dim(-1, true)?.0), reference));
 }

@@ -43,43 +43,43 @@ fn products(cases: &mut Vec<Case>) {
     ];
     for (name, input, axis) in shapes {
         let dim = axis as isize;
-        let sums = move |x: &[Array]| lines(&x[0], axis, |line| running(line, |a, b| a + b));
+        let sums = move |x: &[Array]| lines(&x[0], axis, &|line| running(line, |a, b| a + b));
         let case = Case::new(format!("cumsum/{name}"), [input.clone()], move |x| x[0].cumsum(dim), sums);
         cases.push(case.tolerance(3e-6, 1e-5));
-        let products = move |x: &[Array]| lines(&x[0], axis, |line| running(line, |a, b| a * b));
+        let products = move |x: &[Array]| lines(&x[0], axis, &|line| running(line, |a, b| a * b));
         let case =
             Case::new(format!("cumprod/{name}"), [input.clone()], move |x| x[0].cumprod(dim), products);
         cases.push(case.tolerance(2e-5, 1e-6));
-        let total = move |x: &[Array]| r::reduce(&x[0], &[axis], false, |line| line.iter().product());
+        let total = move |x: &[Array]| r::reduce(&x[0], &[axis], false, &|line| line.iter().product());
         let case = Case::new(format!("prod/{name}"), [input], move |x| x[0].prod(dim, false), total);
         cases.push(case.tolerance(2e-5, 1e-6));
     }
     for (name, zeros) in
         [("one_zero", vec![2.0, 0.0, -1.5, 3.0]), ("two_zeros", vec![2.0, 0.0, 3.0, 0.0, 1.5])]
     {
-        let products = |x: &[Array]| lines(&x[0], 0, |line| running(line, |a, b| a * b));
+        let products = |x: &[Array]| lines(&x[0], 0, &|line| running(line, |a, b| a * b));
         cases.push(Case::new(
             format!("cumprod/{name}"),
             [Input::given(&zeros)],
             |x| x[0].cumprod(0),
             products,
         ));
-        let total = |x: &[Array]| r::reduce(&x[0], &[0], false, |line| line.iter().product());
+        let total = |x: &[Array]| r::reduce(&x[0], &[0], false, &|line| line.iter().product());
         cases.push(Case::new(format!("prod/{name}"), [Input::given(&zeros)], |x| x[0].prod(0, false), total));
     }
     let ints = || [Input::ints(&[4, 300], -3, 4)];
-    let sums = |x: &[Array]| lines(&x[0], 1, |line| running(line, |a, b| a + b));
+    let sums = |x: &[Array]| lines(&x[0], 1, &|line| running(line, |a, b| a + b));
     cases.push(Case::new("cumsum/i32", ints(), |x| x[0].cumsum(1), sums).value_only());
-    let first = |x: &[Array]| r::reduce(&x[0], &[1], false, |line| r::position(line, |a, b| a > b));
+    let first = |x: &[Array]| r::reduce(&x[0], &[1], false, &|line| r::position(line, |a, b| a > b));
     cases.push(Case::new("argmax/i32", ints(), |x| x[0].argmax(1, false), first).value_only());
-    let flat = |x: &[Array]| r::reduce(&x[0], &[0, 1], true, |line| r::position(line, |a, b| a < b));
+    let flat = |x: &[Array]| r::reduce(&x[0], &[0, 1], true, &|line| r::position(line, |a, b| a < b));
     let distinct = [Input::distinct(&[5, 7])];
     cases.push(Case::new("argmin/flat", distinct, |x| x[0].argmin(.., true), flat).value_only());
     let small = [Input::ints(&[3, 5], -2, 3)];
-    let total = |x: &[Array]| r::reduce(&x[0], &[1], true, |line| line.iter().product());
+    let total = |x: &[Array]| r::reduce(&x[0], &[1], true, &|line| line.iter().product());
     cases.push(Case::new("prod/i32", small, |x| x[0].prod(1, true), total).value_only());
     let pair = [Input::distinct(&[4, 9])];
-    let greatest = |x: &[Array]| r::reduce(&x[0], &[0], false, r::greatest);
+    let greatest = |x: &[Array]| r::reduce(&x[0], &[0], false, &r::greatest);
     cases.push(Case::new("max_dim/first", pair, |x| Ok(x[0].max_dim(0, false)?.0), greatest));
 }
 
@@ -111,10 +111,10 @@ fn sorting(cases: &mut Vec<Case>) {
         ] {
             let dim = axis as isize;
             let positions = move |x: &[Array]| {
-                lines(&x[0], axis, |line| sorted(line, descending).into_iter().map(|at| at as f64).collect())
+                lines(&x[0], axis, &|line| sorted(line, descending).into_iter().map(|at| at as f64).collect())
             };
             let values = move |x: &[Array]| {
-                lines(&x[0], axis, |line| sorted(line, descending).into_iter().map(|at| line[at]).collect())
+                lines(&x[0], axis, &|line| sorted(line, descending).into_iter().map(|at| line[at]).collect())
             };
             let way = if descending { "descending" } else { "ascending" };
             let op = move |x: &[Tensor]| x[0].argsort(dim, descending);
@@ -127,7 +127,7 @@ fn sorting(cases: &mut Vec<Case>) {
                 let best = |line: &[f64]| -> Vec<f64> {
                     sorted(line, descending).into_iter().take(3).map(|at| line[at]).collect()
                 };
-                lines(&x[0], axis, best)
+                lines(&x[0], axis, &best)
             };
             let op = move |x: &[Tensor]| Ok(x[0].topk(3, dim, descending)?.0);
             let case = Case::new(format!("topk/{way}_{name}"), [input], op, best);
@@ -223,7 +223,7 @@ fn resized(line: &[f64], count: usize, mode: Interpolation) -> Vec<f64> {
 
 /// Each dimension after the second resized.
 pub fn interpolated(x: &Array, sizes: &[usize], mode: Interpolation) -> Array {
-    let resize = |x: Array, (at, &n): (usize, &usize)| lines(&x, at + 2, |line| resized(line, n, mode));
+    let resize = |x: Array, (at, &n): (usize, &usize)| lines(&x, at + 2, &|line| resized(line, n, mode));
     sizes.iter().enumerate().fold(x.clone(), resize)
 }
 
@@ -282,7 +282,7 @@ fn padding(cases: &mut Vec<Case>) {
             let given = pairs.clone();
             let reference = move |x: &[Array]| {
                 let pad = |x: Array, (axis, &(before, after)): (usize, &(isize, isize))| {
-                    lines(&x, axis, |line| {
+                    lines(&x, axis, &|line| {
                         let line = &line[(-before).max(0) as usize..line.len() - (-after).max(0) as usize];
                         let size = line.len() as isize;
                         (-before.max(0)..size + after.max(0))
@@ -304,7 +304,7 @@ fn padding(cases: &mut Vec<Case>) {
     let op = |x: &[Tensor]| x[0].roll(&[2, -1], &[0, 1]);
     let rolled = |x: &[Array]| {
         let roll = |x: &Array, axis, by: usize| {
-            lines(x, axis, |line| (0..line.len()).map(|at| line[(at + by) % line.len()]).collect())
+            lines(x, axis, &|line| (0..line.len()).map(|at| line[(at + by) % line.len()]).collect())
         };
         roll(&roll(&x[0], 0, 3), 1, 1)
     };
