@@ -2,6 +2,7 @@
 
 use super::data::{Accepts, Classes, Features, Labels, checked_features};
 use super::random;
+use crate::classical::order;
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView1, Axis, concatenate};
 
@@ -57,11 +58,12 @@ impl Smote {
             let mut rng = random::stream(self.seed, class);
             for _ in own.len()..most {
                 let from = own[rng.usize(..own.len())];
-                let mut others: Vec<usize> = own.iter().copied().filter(|&row| row != from).collect();
-                others.sort_by(|&a, &b| {
-                    squared(x.row(a), x.row(from)).total_cmp(&squared(x.row(b), x.row(from)))
-                });
-                let towards = others[rng.usize(..others.len().min(self.k_neighbors))];
+                let others: Vec<usize> = own.iter().copied().filter(|&row| row != from).collect();
+                let distances: Vec<f64> =
+                    others.iter().map(|&row| squared(x.row(row), x.row(from))).collect();
+                let mut nearest: Vec<usize> = (0..others.len()).collect();
+                order::ascending(&mut nearest, &distances);
+                let towards = others[nearest[rng.usize(..others.len().min(self.k_neighbors))]];
                 let share = rng.f64();
                 made.extend(x.row(from).iter().zip(x.row(towards)).map(|(a, b)| a + share * (b - a)));
                 labels.push(label);

@@ -7,6 +7,7 @@ mod truncated;
 pub use scatter::scatter;
 pub use truncated::{Operand, eigsh, orthonormal, randomized_svd, sparse_times};
 
+use crate::classical::order;
 use crate::classical::parallel;
 use crate::gemm::{self, Matrix, Parallelism};
 use crate::{Error, Result};
@@ -114,7 +115,7 @@ pub fn eigh(a: ArrayView2<'_, f64>) -> Result<(Array1<f64>, Array2<f64>)> {
     });
     let eigen = found.ok_or_else(|| failed("eigh"))?;
     let mut order: Vec<usize> = (0..eigen.eigenvalues.len()).collect();
-    order.sort_by(|&i, &j| eigen.eigenvalues[i].total_cmp(&eigen.eigenvalues[j]));
+    order::ascending(&mut order, eigen.eigenvalues.as_slice());
     let values = order.iter().map(|&i| eigen.eigenvalues[i]).collect();
     let vectors = Array2::from_shape_fn(a.dim(), |(row, column)| eigen.eigenvectors[(row, order[column])]);
     Ok((values, vectors))

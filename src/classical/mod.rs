@@ -39,6 +39,7 @@ pub mod mixture;
 pub mod model_selection;
 pub mod neighbors;
 mod optimize;
+mod order;
 mod parallel;
 mod params;
 mod persist;

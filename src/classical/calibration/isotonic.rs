@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::classical::data::{Matrix, Training};
 use crate::classical::estimator::{FitRegressor, Parameters, Regressor};
+use crate::classical::order;
 use crate::classical::params::{model, params};
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +50,7 @@ impl FitRegressor for IsotonicRegressionParams {
         let x: Vec<f64> = data.x.dense().iter().copied().collect();
         let sign = if self.increasing { 1.0 } else { -1.0 };
         let mut order: Vec<usize> = (0..x.len()).filter(|&row| data.weight(row) > 0.0).collect();
-        order.sort_by(|&a, &b| x[a].total_cmp(&x[b]));
+        order::ascending(&mut order, &x);
         // One point for each distinct x, then blocks of (sum, weight, points) whose means ascend.
         let mut places = Vec::new();
         let mut blocks: Vec<(f64, f64, usize)> = Vec::new();

@@ -2,6 +2,7 @@
 
 use crate::classical::data::{Accepts, Matrix};
 use crate::classical::estimator::Classifier;
+use crate::classical::order;
 use crate::classical::tree::largest;
 use crate::classical::{Setting, random};
 use crate::{Error, Result};
@@ -67,7 +68,7 @@ pub(super) fn columns(x: &Matrix<'_>, features: &[usize]) -> Matrix<'static> {
 /// classes all rows are of code 0.
 pub(super) fn folds(codes: &[usize], folds: usize, seed: u64) -> Vec<usize> {
     let mut order = random::permutation(&mut random::stream(seed, 0), codes.len());
-    order.sort_by_key(|&row| codes[row]);
+    order::grouped(&mut order, codes);
     let mut of_row = vec![0; codes.len()];
     for (place, row) in order.into_iter().enumerate() {
         of_row[row] = place % folds;

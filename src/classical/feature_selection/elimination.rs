@@ -7,6 +7,7 @@ use crate::classical::data::{Accepts, Classes, Matrix, Training};
 use crate::classical::estimator::{FitTransformer, Model, Parameters, Target, Transformer};
 use crate::classical::linear::{LogisticRegression, Ridge};
 use crate::classical::model_selection::{Fold, KFold, Learner, Splitter, StratifiedKFold};
+use crate::classical::order;
 use crate::classical::params::{model, params};
 use crate::classical::registry::{AnyClassifier, AnyRegressor};
 use crate::parallel;
@@ -129,7 +130,7 @@ impl<L: Learner> Elimination<'_, L> {
                 crate::Error::op(self.name, message)
             })?;
             let mut order: Vec<usize> = (0..left.len()).collect();
-            order.sort_by(|&a, &b| importances[a].total_cmp(&importances[b]));
+            order::ascending(&mut order, &importances);
             let mut stays = order.split_off((step.max(1.0) as usize).min(left.len() - self.kept));
             stays.sort_unstable();
             left = stays.iter().map(|&place| left[place]).collect();

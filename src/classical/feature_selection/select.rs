@@ -4,6 +4,7 @@ use super::scores::{chi2, f_classif, f_regression, mutual_info_classif, mutual_i
 use crate::Result;
 use crate::classical::data::{Accepts, Matrix, Training};
 use crate::classical::estimator::{FitTransformer, Parameters, Target, Transformer};
+use crate::classical::order;
 use crate::classical::params::{model, params};
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
@@ -55,7 +56,7 @@ impl ScoreFunction {
 /// The columns of the highest scores, ascending; of equal ones the later.
 fn best(scores: &[f64], kept: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    order::ascending(&mut order, scores);
     let mut kept = order.split_off(scores.len() - kept.min(scores.len()));
     kept.sort_unstable();
     kept

@@ -3,6 +3,7 @@
 use super::probabilities::binary;
 use super::weighted_mean;
 use crate::classical::data::{Classes, Labels, Targets, weighted};
+use crate::classical::order;
 use crate::{Error, Result};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ struct Steps {
 fn steps(name: &'static str, y_true: &dyn Labels, y_score: &dyn Targets, positive: i64) -> Result<Steps> {
     let (truth, scores, weights) = binary(name, y_true, y_score, positive)?;
     let mut order: Vec<usize> = (0..scores.len()).filter(|&row| weights[row] > 0.0).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order::descending(&mut order, &scores);
     let mut steps = Steps { thresholds: Vec::new(), true_positives: Vec::new(), false_positives: Vec::new() };
     let (mut hits, mut misses) = (0.0, 0.0);
     for (at, &row) in order.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Gains of rankings.
 
+use crate::classical::order;
 use crate::{Error, Result};
 use ndarray::{ArrayView1, ArrayView2};
 
@@ -35,7 +36,7 @@ pub(super) fn row_mean(
 /// share the mean of their gains.
 fn gain(truth: ArrayView1<'_, f64>, scores: ArrayView1<'_, f64>, k: Option<usize>) -> f64 {
     let mut order: Vec<usize> = (0..truth.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order::descending(&mut order, &scores.to_vec());
     let discount =
         |place: usize| if k.is_some_and(|k| place >= k) { 0.0 } else { 1.0 / (place as f64 + 2.0).log2() };
     let (mut total, mut place) = (0.0, 0);

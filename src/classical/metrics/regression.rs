@@ -2,6 +2,7 @@
 
 use super::{target_pairs, weighted_mean};
 use crate::classical::data::Targets;
+use crate::classical::order;
 use crate::{Error, Result};
 
 /// The weighted mean of a loss of each pair of truth and prediction.
@@ -114,7 +115,7 @@ pub fn max_error(y_true: &dyn Targets, y_pred: &dyn Targets) -> Result<f64> {
 /// is reached exactly at the first.
 fn weighted_quantile(values: &[f64], weights: &[f64], q: f64) -> f64 {
     let mut order: Vec<usize> = (0..values.len()).filter(|&row| weights[row] > 0.0).collect();
-    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    order::ascending(&mut order, values);
     let goal = q * weights.iter().sum::<f64>();
     let mut sum = 0.0;
     for (at, &row) in order.iter().enumerate() {

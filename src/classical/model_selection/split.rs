@@ -1,6 +1,7 @@
 //! Ways to divide samples into those that are learned from and those that are judged.
 
 use crate::classical::data::{Accepts, Classes, Features, checked_features};
+use crate::classical::order;
 use crate::classical::random;
 use crate::{Error, Result};
 use ndarray::Array2;
@@ -117,7 +118,7 @@ impl Splitter for StratifiedKFold {
         let mut first = vec![rows; counts.len()];
         classes.codes.iter().enumerate().rev().for_each(|(row, &code)| first[code] = row);
         let mut by_first: Vec<usize> = (0..counts.len()).collect();
-        by_first.sort_by_key(|&class| first[class]);
+        order::grouped(&mut by_first, &first);
         let mut of_row = vec![0; rows];
         let mut dealt = 0;
         for class in by_first {
@@ -221,8 +222,8 @@ impl Splitter for GroupKFold {
         self.check(rows)?;
         // The largest group left goes to the smallest fold.
         let counts = self.groups.counts(None);
-        let mut by_size: Vec<usize> = (0..counts.len()).collect();
-        by_size.sort_by(|&a, &b| counts[b].total_cmp(&counts[a]).then(b.cmp(&a)));
+        let mut by_size: Vec<usize> = (0..counts.len()).rev().collect();
+        order::descending(&mut by_size, &counts);
         let mut sizes = vec![0.0; self.n_splits];
         let mut of_group = vec![0; counts.len()];
         for group in by_size {
@@ -250,9 +251,10 @@ impl Splitter for StratifiedGroupKFold {
         for (&group, &class) in self.groups.codes.iter().zip(&classes.codes) {
             of_groups[[group, class]] += 1.0;
         }
-        let uneven = |group: usize| deviation(of_groups.row(group).iter().copied());
+        let uneven: Vec<f64> =
+            of_groups.rows().into_iter().map(|row| deviation(row.iter().copied())).collect();
         let mut by_unevenness: Vec<usize> = (0..of_groups.nrows()).collect();
-        by_unevenness.sort_by(|&a, &b| uneven(b).total_cmp(&uneven(a)));
+        order::descending(&mut by_unevenness, &uneven);
         let mut of_folds = Array2::<f64>::zeros((self.n_splits, totals.len()));
         let mut of_group = vec![0; of_groups.nrows()];
         for group in by_unevenness {
@@ -393,7 +395,8 @@ pub fn train_test_indices(
     let exact = |class: usize| counts[class] * tested as f64 / rows as f64;
     let mut quotas: Vec<usize> = (0..counts.len()).map(|class| exact(class).floor() as usize).collect();
     let mut by_remainder: Vec<usize> = (0..counts.len()).collect();
-    by_remainder.sort_by(|&a, &b| exact(b).fract().total_cmp(&exact(a).fract()));
+    let remainders: Vec<f64> = (0..counts.len()).map(|class| exact(class).fract()).collect();
+    order::descending(&mut by_remainder, &remainders);
     let left = tested - quotas.iter().sum::<usize>();
     by_remainder.iter().take(left).for_each(|&class| quotas[class] += 1);
     let mut fold = Fold { train: Vec::new(), test: Vec::new() };

@@ -6,6 +6,7 @@ use crate::Result;
 use crate::classical::data::{Accepts, Matrix, Training};
 use crate::classical::estimator::{FitTransformer, Parameters, Regressor, Target, Transformer};
 use crate::classical::linear::RidgeParams;
+use crate::classical::order;
 use crate::classical::params::{model, params};
 use crate::classical::persist::Boxed;
 use crate::classical::registry::AnyRegressor;
@@ -93,7 +94,7 @@ impl FitTransformer for IterativeImputerParams {
         let mut model = IterativeImputer { n_features: x.ncols(), initial, sequence: Vec::new(), n_iter: 0 };
         if x.ncols() > 1 && gaps.iter().any(|gaps| !gaps.is_empty()) {
             let mut order: Vec<usize> = (0..x.ncols()).collect();
-            order.sort_by_key(|&column| gaps[column].len());
+            order::grouped(&mut order, &gaps.iter().map(Vec::len).collect::<Vec<_>>());
             for _ in 0..self.max_iter {
                 let before = x.clone();
                 for &column in &order {

@@ -4,6 +4,7 @@ use super::columns::{MISSING, category, distinct};
 use crate::Result;
 use crate::classical::data::{Accepts, Matrix, Training};
 use crate::classical::estimator::{FitTransformer, Parameters, Target, Transformer};
+use crate::classical::order;
 use crate::classical::params::{model, params};
 use crate::classical::random;
 use ndarray::{Array2, ArrayView2};
@@ -135,7 +136,7 @@ impl TargetEncoderParams {
             (0..rows).collect()
         };
         if let Target::Classes(classes) = y {
-            order.sort_by_key(|&row| classes.codes[row]);
+            order::grouped(&mut order, &classes.codes);
         }
         let mut folds = vec![0; rows];
         for (place, &row) in order.iter().enumerate() {

@@ -14,6 +14,7 @@ pub use neighborhood::{Basis, Neighborhood, NeighborhoodParams, Similarity};
 pub use ratings::{Catalogue, Ratings, Triple};
 
 use super::persist;
+use crate::classical::order;
 use crate::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,7 +64,7 @@ pub trait Recommender: Serialize + DeserializeOwned + Send + Sync {
         let scores = self.scores(position);
         let mut unseen: Vec<usize> =
             (0..scores.len()).filter(|&item| !catalogue.has_seen(position, item)).collect();
-        unseen.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        order::descending(&mut unseen, &scores);
         let best = unseen.into_iter().take(n);
         Ok(best.map(|item| Recommendation { item: catalogue.items()[item], score: scores[item] }).collect())
     }

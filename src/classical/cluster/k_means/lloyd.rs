@@ -2,6 +2,7 @@
 
 use crate::classical::linalg;
 use crate::classical::neighbors::Distance;
+use crate::classical::order;
 use crate::classical::parallel;
 use crate::classical::random;
 use crate::vectors::vectorised;
@@ -171,7 +172,7 @@ fn fill_empty(
     }
     let distances = distances(x, centers, labels);
     let mut order: Vec<usize> = (0..x.nrows()).filter(|&row| distances[row] > 0.0).collect();
-    order.sort_by(|&a, &b| distances[b].total_cmp(&distances[a]));
+    order::descending(&mut order, &distances);
     for (&cluster, &row) in empty.iter().zip(&order) {
         let weight = weights.map_or(1.0, |weights| weights[row]);
         let value = x.row(row).mapv(|value| value * weight);

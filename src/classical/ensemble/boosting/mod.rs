@@ -13,6 +13,7 @@ pub use split::Monotonic;
 
 use crate::classical::data::{Accepts, Classes, Matrix, Training};
 use crate::classical::estimator::{Classifier, FitClassifier, FitRegressor, Parameters, Regressor};
+use crate::classical::order;
 use crate::classical::params::params;
 use crate::classical::tree::settings::tree_model;
 use crate::classical::tree::structure::shares;
@@ -249,7 +250,7 @@ impl Settings<'_> {
         let fraction = self.validation_fraction.filter(|_| stop)?;
         let mut order = random::permutation(&mut random::stream(self.seed, usize::MAX), y.len());
         if by_class {
-            order.sort_by(|&a, &b| y[a].total_cmp(&y[b]));
+            order::ascending(&mut order, y);
         }
         // Every so many rows one is held out; in the order of classes that takes its share of each.
         let count = |rows: usize| (rows as f64 * fraction) as usize;
