@@ -8,6 +8,7 @@ mod model;
 pub use model::{Classifier, Clusterer, Model, OutlierDetector, Regressor, Transformer};
 
 use super::data::{Accepts, Classes, Features, Labels, Matrix, Targets, Training, checked_targets};
+use super::fields;
 use super::persist::Saved;
 use crate::{Error, Result};
 use ndarray::Array2;
@@ -16,7 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Debug;
 
-/// The parameters of an estimator: plain values with defaults, set by methods of their names.
+/// The parameters of an estimator: plain values with defaults, set by methods of their names. Read from the
+/// fields of JSON objects, which takes a `Deserialize` that is derived.
 pub trait Parameters: Clone + Debug + Default + Send + Sync + Serialize + DeserializeOwned + 'static {
     /// The estimator's name, as in scikit-learn.
     const NAME: &'static str;
@@ -40,8 +42,7 @@ pub trait Parameters: Clone + Debug + Default + Send + Sync + Serialize + Deseri
     /// # Errors
     /// Names a parameter that does not exist, or whose value is of another type.
     fn replaced(&self, values: &serde_json::Map<String, Value>) -> Result<Self> {
-        let all = merged(serde_json::to_value(self), values);
-        all.and_then(serde_json::from_value).map_err(|error| refused(Self::NAME, &error))
+        fields::parameters(merged(Self::NAME, serde_json::to_value(self), values)?)
     }
 
     /// An error of this estimator.
@@ -51,19 +52,15 @@ pub trait Parameters: Clone + Debug + Default + Send + Sync + Serialize + Deseri
 }
 
 fn merged(
+    name: &'static str,
     all: serde_json::Result<Value>,
     values: &serde_json::Map<String, Value>,
-) -> serde_json::Result<Value> {
-    let mut all = all?;
+) -> Result<Value> {
+    let mut all = all.map_err(|error| fields::refused(name, &error))?;
     if let Value::Object(all) = &mut all {
         all.extend(values.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
     Ok(all)
-}
-
-/// The error of parameters that are not an estimator's.
-pub(super) fn refused(name: &'static str, error: &serde_json::Error) -> Error {
-    Error::op(name, error.to_string())
 }
 
 /// What a transformer may learn from besides the features.

@@ -30,6 +30,7 @@ pub mod ensemble;
 mod estimator;
 pub mod explain;
 pub mod feature_selection;
+mod fields;
 pub mod imbalance;
 pub mod linalg;
 pub mod linear;

@@ -4,8 +4,9 @@
 use super::data::{Accepts, Features, Labels, Matrix, Targets};
 use super::estimator::{
     Classifier, Clusterer, FitClassifier, FitClusterer, FitOutlierDetector, FitRegressor, FitTransformer,
-    OutlierDetector, Parameters, Regressor, Target, Transformer, refused,
+    OutlierDetector, Parameters, Regressor, Target, Transformer,
 };
+use super::fields;
 use super::persist::Saved;
 use crate::{Error, Result};
 use serde::de::Error as _;
@@ -51,10 +52,6 @@ pub fn kebab(name: &str) -> String {
         out.extend(letter.to_lowercase());
     }
     out
-}
-
-fn params_from_json<P: Parameters>(value: Value) -> Result<P> {
-    serde_json::from_value(value).map_err(|error| refused(P::NAME, &error))
 }
 
 /// The object-safe side of an estimator's parameters.
@@ -149,7 +146,7 @@ macro_rules! dynamic {
         pub(super) const fn $entry<P: $fit + $dyn>() -> Entry<dyn $dyn, dyn $model> {
             Entry {
                 name: P::NAME,
-                params: |value| Ok(Box::new(params_from_json::<P>(value)?)),
+                params: |value| Ok(Box::new(fields::parameters::<P>(value)?)),
                 load: |bytes| Ok(Box::new(<P as $fit>::Model::from_bytes(bytes)?)),
             }
         }
