@@ -2,9 +2,9 @@
 
 use crate::device::{Caps, Plan};
 use crate::expr::Expr;
+use crate::parallel;
 use crate::{DType, Error, Layout, Result, Spec, Tensor};
 use half::slice::HalfFloatSliceExt;
-use rayon::prelude::*;
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
@@ -165,8 +165,7 @@ impl Finish<'_> {
     /// The same on all threads.
     pub(crate) fn run_shared(&self, first: usize, elements: &mut [f32]) {
         if self.0.is_some() {
-            let parts = elements.par_chunks_mut(SHARE).enumerate();
-            parts.for_each(|(at, part)| self.run(first + at * SHARE, part));
+            parallel::chunks(elements, SHARE, 1, |at, part| self.run(first + at * SHARE, part));
         }
     }
 }

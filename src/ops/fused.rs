@@ -11,9 +11,9 @@ pub(super) use wgsl::finish_code;
 use super::scratch::with_scratch;
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::{Access, Arg, Loop, Loops, Program, Step};
+use crate::parallel;
 use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use half::f16;
-use rayon::prelude::*;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
@@ -120,9 +120,9 @@ impl Op for Fused {
         } else {
             let share =
                 elements.div_ceil(rayon::current_num_threads() * 4).next_multiple_of(BLOCK).max(PARALLEL);
-            (0..elements.div_ceil(share))
-                .into_par_iter()
-                .for_each(|i| blocks(i * share..elements.min((i + 1) * share)));
+            parallel::ranges(elements.div_ceil(share), 1, &|parts| {
+                parts.for_each(|i| blocks(i * share..elements.min((i + 1) * share)));
+            });
         }
         Ok(())
     }

@@ -5,9 +5,9 @@ pub(crate) mod gpu;
 use crate::device::{Caps, Plan, Shader};
 use crate::expr::Loops;
 use crate::gemm::{self, Matrix, Parallelism};
+use crate::parallel;
 use crate::tensor::{product, unwidened};
 use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
-use rayon::prelude::*;
 
 /// `[.., m, k] x [.., k, n] -> [.., m, n]` for inputs of the same leading dimensions.
 #[derive(Debug, Hash)]
@@ -147,14 +147,11 @@ impl Op for Matmul {
                 finish.run_shared(index * size, output);
             });
         } else {
-            output
-                .par_chunks_exact_mut(size)
-                .with_min_len(SHARE.div_ceil(product.work().max(1)))
-                .enumerate()
-                .for_each(|(index, output)| {
-                    run(index, output, Parallelism::None);
-                    finish.run(index * size, output);
-                });
+            let least = SHARE.div_ceil(product.work().max(1));
+            parallel::chunks(output, size, least, |index, output| {
+                run(index, output, Parallelism::None);
+                finish.run(index * size, output);
+            });
         }
         Ok(())
     }

@@ -4,8 +4,8 @@
 //! multiplying.
 
 use crate::ops::scratch::with_scratch;
+use crate::parallel;
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 /// Columns that lie side by side: two vectors of the widest instruction set.
 const PANEL: usize = 32;
@@ -23,7 +23,7 @@ impl Packed<'_> {
     pub(super) fn with<R>(matrix: &[f32], columns: usize, work: impl FnOnce(Packed) -> R) -> R {
         let rows = matrix.len() / columns.max(1);
         with_scratch(rows * columns.next_multiple_of(PANEL), |panels| {
-            panels.par_chunks_exact_mut((rows * PANEL).max(1)).enumerate().for_each(|(number, panel)| {
+            parallel::chunks(panels, (rows * PANEL).max(1), 1, |number, panel| {
                 let first = number * PANEL;
                 let count = PANEL.min(columns - first);
                 for (to, from) in panel.chunks_exact_mut(PANEL).zip(matrix.chunks_exact(columns)) {
