@@ -56,6 +56,7 @@ struct Params {
     filters: u32,
     // Workgroups for each filter's gradient.
     splits: u32,
+    // finish
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -124,16 +125,26 @@ fn place_of(number: u32) -> vec3<u32> {
     return vec3(row / params.blocks.x, row % params.blocks.x, number % params.blocks.y);
 }
 
+// begin finish
+fn finish(place: u32, value: f32) -> f32 {
+    return value;
+}
+
+fn finish4(place: u32, values: vec4<f32>) -> vec4<f32> {
+    return values;
+}
+// end finish
+
 // if: !WEIGHT
 fn store(plane: u32, y: u32, x: u32, values: vec4<f32>) {
     let place = (plane * params.size.x + y) * params.size.y + x;
     if ROW_VECTORS {
-        result4[place / 4u] = values;
+        result4[place / 4u] = finish4(place, values);
         return;
     }
     for (var i = 0u; i < 4u; i++) { // unroll
         if x + i < params.size.y {
-            result[place + i] = values[i];
+            result[place + i] = finish(place + i, values[i]);
         }
     }
 }
