@@ -186,13 +186,12 @@ pub fn conv_transpose<const N: usize>(
     y
 }
 
+/// What a pool does to the elements of a window, their flat places and the window's size.
+type Pooling<'a> = dyn Fn(&[f64], &[usize], usize) -> f64 + 'a;
+
 /// Pools windows of `[N, C, ...]`; the fold gets the elements inside the input with their flat places, and the size
 /// of the window clipped to the padded input.
-pub fn pool<const N: usize>(
-    x: &Array,
-    window: Window<N>,
-    fold: &dyn Fn(&[f64], &[usize], usize) -> f64,
-) -> Array {
+pub fn pool<const N: usize>(x: &Array, window: Window<N>, fold: &Pooling<'_>) -> Array {
     let s = x.shape();
     let mut shape = vec![s[0], s[1]];
     shape.extend((0..N).map(|axis| window.count(axis, s[axis + 2])));
