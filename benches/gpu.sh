@@ -116,6 +116,10 @@ sed -n 's/.*"dur":\([0-9.]*\),"name":"\([^"]*\)".*/\1 \2/p' "$work/trace" |
 awk '{ printf "{\"name\":\"%s\",\"calls\":%d,\"ms\":%s,\"share\":%s}\n", $4, $2, $1, $3 }' "$work/profile" >"$work/rows"
 { cat "$work/part"; printf ',"operations":['; elements "$work/rows"; echo ']}'; } | tr -d '\n' >"$work/profile_part"
 
+# What was measured of tiles, by all programs so far: KILN_TUNE=0 and the like leave no file.
+tuned=${XDG_CACHE_HOME:-$HOME/.cache}/kiln/variants.json
+cat "$tuned" >"$work/tuned" 2>"$work/err" || echo '{}' >"$work/tuned"
+
 {
     printf '{"seconds":%s,"date":"%s","system":"%s",\n' "$(elapsed)" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(uname -sm)"
     printf '"doctor":'
@@ -124,6 +128,8 @@ awk '{ printf "{\"name\":\"%s\",\"calls\":%d,\"ms\":%s,\"share\":%s}\n", $4, $2,
     if grep -q '^}' "$work/doctor"; then printf ',"report":'; cat "$work/doctor"; fi
     printf '},\n"profile":'
     cat "$work/profile_part"
+    printf ',\n"tuned":'
+    cat "$work/tuned"
     printf ',\n"parts":[\n'
     elements "$work/parts"
     printf ']}\n'
@@ -135,6 +141,9 @@ awk '{ printf "{\"name\":\"%s\",\"calls\":%d,\"ms\":%s,\"share\":%s}\n", $4, $2,
     grep -q '"passed": false' "$work/doctor" && sed -n 's/^ *"message": /- /p' "$work/doctor"
     printf '\n## Benchmarks\n'
     cat "$work/tables"
+    printf '\n## Tiles measured\n\n```\n'
+    cat "$work/tuned"
+    printf '\n```\n'
     printf '\n## Where the time of w5 goes\n\n| operation | calls | ms | share |\n|---|---:|---:|---:|\n'
     head -n 25 "$work/profile" | awk '{ printf "| %s | %d | %s | %.1f %% |\n", $4, $2, $1, 100 * $3 }'
 } >"$folder/gpu.md"

@@ -90,20 +90,14 @@ fn remembered(
     measure: impl FnOnce() -> Result<Ceilings>,
 ) -> Result<Ceilings> {
     let key = format!("{identity}, kiln {}", env!("CARGO_PKG_VERSION"));
-    let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-    let mut known: BTreeMap<String, Ceilings> = serde_json::from_str(&text).unwrap_or_default();
+    let mut known: BTreeMap<String, Ceilings> = cache::read(file);
     if let Some(ceilings) = known.get(&key).filter(|ceilings| ceilings.is_sound()) {
         return Ok(*ceilings);
     }
     let ceilings = measure()?;
     known.insert(key, ceilings);
-    if let (Some(file), Ok(text)) = (file, serde_json::to_string_pretty(&known)) {
-        // Another process may read it meanwhile, and finds the old file or the new one.
-        let written = file.with_extension(format!("{}.tmp", std::process::id()));
-        let _ = file.parent().map(std::fs::create_dir_all);
-        if std::fs::write(&written, text).is_ok() && std::fs::rename(&written, file).is_err() {
-            let _ = std::fs::remove_file(&written);
-        }
+    if let Some(file) = file {
+        cache::write(file, &known);
     }
     Ok(ceilings)
 }

@@ -21,6 +21,8 @@ pub struct Caps {
     pub software: bool,
     /// What matrices of halves the GPU multiplies at once, if that was tried and is right.
     pub cooperative: Option<Cooperative>,
+    /// Which of a plan's [`Variants`] is asked for; by rule where none is.
+    pub variant: Option<usize>,
 }
 
 /// Cooperative matrices (tensor cores): a subgroup holds matrices of halves together, and multiplies them with
@@ -44,6 +46,7 @@ impl Default for Caps {
             groups: 65_535,
             software: false,
             cooperative: None,
+            variant: None,
         }
     }
 }
@@ -167,11 +170,23 @@ pub struct Plan {
     pub kernels: Vec<Kernel>,
     /// Sizes of the scratch buffers, in bytes.
     pub scratch: Vec<usize>,
+    /// Other plans for the same.
+    pub variants: Option<Variants>,
+}
+
+/// Plans that differ in their time and in the rounding of their results, and in nothing else: a device may measure
+/// them and ask for the fastest, see [`Caps::variant`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variants {
+    /// What the fastest is remembered for: the same for all operations in which it is likely to be the same.
+    pub class: String,
+    /// A name for each, which means the same in all of a class that have it. The first is the rule's choice.
+    pub names: Vec<String>,
 }
 
 impl Plan {
     /// A plan of one dispatch.
     pub fn one(kernel: Kernel) -> Plan {
-        Plan { kernels: vec![kernel], scratch: Vec::new() }
+        Plan { kernels: vec![kernel], ..Plan::default() }
     }
 }

@@ -78,7 +78,7 @@ impl Op for Concat {
                 groups: Kernel::fold((count / width).div_ceil(256), caps),
             }
         });
-        Some(Plan { kernels: kernels.collect(), scratch: Vec::new() })
+        Some(Plan { kernels: kernels.collect(), ..Plan::default() })
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

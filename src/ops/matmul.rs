@@ -1,6 +1,7 @@
 //! Matrix products, batched and broadcast.
 
 pub(crate) mod gpu;
+mod tiles;
 
 use crate::device::{Caps, Plan, Shader};
 use crate::expr::Loops;

@@ -180,6 +180,7 @@ impl Op for Reduce {
                 self.kernel(dtype, (1, parts, outputs), 1, joined, caps),
             ],
             scratch: vec![parts * outputs * 4],
+            ..Plan::default()
         })
     }
 

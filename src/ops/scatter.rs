@@ -43,7 +43,7 @@ pub(super) fn sorted(
         params: params.to_vec(),
         groups: Kernel::fold((params[0] as usize).div_ceil(256), caps),
     };
-    Plan { kernels: vec![order, add], scratch: vec![4 * length; 2] }
+    Plan { kernels: vec![order, add], scratch: vec![4 * length; 2], ..Plan::default() }
 }
 
 impl Tensor {

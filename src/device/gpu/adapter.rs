@@ -1,6 +1,7 @@
 //! Listing, choosing and opening adapters.
 
 use super::context::Context;
+use super::tuner::Tuner;
 use super::{GpuDevice, cooperative};
 use crate::device::DeviceKind;
 use crate::{Error, Result};
@@ -202,9 +203,14 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
         Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
         None => wgpu::ExperimentalFeatures::disabled(),
     };
+    // For the tuner.
+    let timestamps = match limits {
+        Some(_) => wgpu::Features::empty(),
+        None => adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+    };
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("kiln"),
-        required_features: offered.map_or(wgpu::Features::empty(), |_| cooperative::features()),
+        required_features: offered.map_or(wgpu::Features::empty(), |_| cooperative::features()) | timestamps,
         experimental_features,
         required_limits: limits.cloned().unwrap_or_else(|| adapter.limits()),
         ..Default::default()
@@ -220,6 +226,7 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
     if let Some(offered) = offered {
         gpu.try_cooperative(offered);
     }
+    gpu.tuner = Tuner::of(&gpu, limits.is_some());
     Ok(gpu)
 }
 

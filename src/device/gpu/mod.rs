@@ -10,6 +10,7 @@ mod readback;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tuner;
 
 pub use adapter::{AdapterInfo, Selector, adapters};
 
@@ -26,6 +27,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 use stream::{Arena, Bound, Dispatch, Stream};
+use tuner::Tuner;
 
 /// Operations and bytes per nanosecond that a submit's length is estimated with. Both are far
 /// below what the hardware does at its best, since kernels rarely do.
@@ -44,6 +46,8 @@ pub struct GpuDevice {
     pool: Arc<Pool>,
     pipelines: Pipelines,
     plans: Plans,
+    /// None where plans are made by rule alone.
+    tuner: Option<Tuner>,
     arena: Arena,
     stream: Mutex<Stream>,
     waiter: readback::Waiter,
@@ -58,7 +62,10 @@ impl GpuDevice {
         device: wgpu::Device,
         queue: wgpu::Queue,
     ) -> Result<GpuDevice> {
-        GpuDevice::new(adapter::kind(info), Context::new(adapter::full_name(info), device, queue), false)
+        let context = Context::new(adapter::full_name(info), device, queue);
+        let mut gpu = GpuDevice::new(adapter::kind(info), context, false)?;
+        gpu.tuner = Tuner::of(&gpu, false);
+        Ok(gpu)
     }
 
     /// Where `limited`, the device stands for any GPU there is: no shader goes unchecked, and none is chosen
@@ -84,6 +91,7 @@ impl GpuDevice {
                 groups: limits.max_compute_workgroups_per_dimension,
                 software: kind == DeviceKind::SoftwareGpu && !limited,
                 cooperative: None,
+                variant: None,
             },
             // At least a `vec4`, for kernels that read by it.
             alignment: (limits.min_storage_buffer_offset_alignment as usize).max(16),
@@ -95,6 +103,7 @@ impl GpuDevice {
             pool: Arc::new(Pool::new(Arc::clone(&context))),
             pipelines: Pipelines::new(Arc::clone(&context), trust),
             plans: Plans::default(),
+            tuner: None,
             stream: Mutex::new(Stream::new(Arc::clone(&context), arena.clone())),
             waiter: readback::Waiter::new(Arc::clone(&context)),
             arena,
@@ -201,23 +210,44 @@ impl GpuDevice {
     /// one of them; none without kernels.
     fn ready(&self, op: &dyn Op, inputs: &[Spec], output: &Spec, over: Option<usize>) -> Option<Arc<Ready>> {
         self.plans.get(op, inputs, output, over, || {
-            let mut plan = match over {
-                Some(index) => op.gpu_in_place(index, inputs, output, &self.caps)?,
-                None => op.gpu(inputs, output, &self.caps)?,
+            let ready = self.make_ready(op, inputs, output, over, &self.caps)?;
+            let known = self.tuner.as_ref().zip(ready.plan.variants.as_ref());
+            let Some(variant) = known.and_then(|(tuner, variants)| tuner.known(variants)) else {
+                return Some(ready);
             };
-            plan.kernels.retain(|kernel| !kernel.groups.contains(&0));
-            let limit = self.caps.binding_bytes;
-            let reached = |spec: &Spec| (spec.layout.extent().end * spec.dtype.size()) as u64 <= limit;
-            // An op that takes no strides gets a copy, which may be larger than what it is a view of.
-            let copied = |spec: &Spec| op.strided() || spec.bytes() as u64 <= limit;
-            let divisible = |kernel: &Kernel| specialise(kernel).is_ok_and(|text| divisible(&text));
-            let allowed = inputs.iter().chain([output]).all(|spec| reached(spec) && copied(spec))
-                && plan.scratch.iter().all(|&bytes| bytes as u64 <= limit)
-                && plan.kernels.iter().all(|kernel| self.holds(kernel.groups, || divisible(kernel)));
-            let nanoseconds = self.nanoseconds(op, inputs, output);
-            let pipelines = plan.kernels.iter().map(|_| OnceLock::new()).collect();
-            Some(Ready { plan, allowed, nanoseconds, pipelines })
+            let caps = Caps { variant: Some(variant), ..self.caps.clone() };
+            let known = self.make_ready(op, inputs, output, over, &caps).filter(|known| known.allowed);
+            let ready = known.unwrap_or(ready);
+            let _ = ready.tuned.set(None);
+            Some(ready)
         })
+    }
+
+    /// As [`ready`](Self::ready), anew and on a device of these `caps`.
+    fn make_ready(
+        &self,
+        op: &dyn Op,
+        inputs: &[Spec],
+        output: &Spec,
+        over: Option<usize>,
+        caps: &Caps,
+    ) -> Option<Ready> {
+        let mut plan = match over {
+            Some(index) => op.gpu_in_place(index, inputs, output, caps)?,
+            None => op.gpu(inputs, output, caps)?,
+        };
+        plan.kernels.retain(|kernel| !kernel.groups.contains(&0));
+        let limit = caps.binding_bytes;
+        let reached = |spec: &Spec| (spec.layout.extent().end * spec.dtype.size()) as u64 <= limit;
+        // An op that takes no strides gets a copy, which may be larger than what it is a view of.
+        let copied = |spec: &Spec| op.strided() || spec.bytes() as u64 <= limit;
+        let divisible = |kernel: &Kernel| specialise(kernel).is_ok_and(|text| divisible(&text));
+        let allowed = inputs.iter().chain([output]).all(|spec| reached(spec) && copied(spec))
+            && plan.scratch.iter().all(|&bytes| bytes as u64 <= limit)
+            && plan.kernels.iter().all(|kernel| self.holds(kernel.groups, || divisible(kernel)));
+        let nanoseconds = self.nanoseconds(op, inputs, output);
+        let pipelines = plan.kernels.iter().map(|_| OnceLock::new()).collect();
+        Some(Ready { plan, allowed, nanoseconds, pipelines, tuned: OnceLock::new() })
     }
 
     /// The dispatch of one kernel of a plan; `numbers` are those of its operation.
@@ -250,6 +280,40 @@ impl GpuDevice {
             None => return Err(fault(format!("fewer params than the {} numbers of its op", numbers.len()))),
         };
         Ok(Dispatch { pipeline, group, bound, params, groups: kernel.groups, nanoseconds })
+    }
+
+    /// Makes the dispatches of what is ready, and hands them to `then`.
+    fn record<T>(
+        &self,
+        op: &dyn Op,
+        inputs: &[Argument],
+        output: &Argument,
+        ready: &Ready,
+        then: impl FnOnce(&mut Stream, &[Dispatch]) -> Result<T>,
+    ) -> Result<T> {
+        let plan = &ready.plan;
+        let scratch = plan.scratch.iter().map(|&bytes| self.take(None, Kind::Storage, bytes));
+        let scratch = scratch.collect::<Result<Vec<_>>>()?;
+        let missing = || Error::op(op.name(), "its plan binds an input or scratch buffer that there is not");
+        let groups = |kernel: &Kernel| kernel.groups.iter().map(|&count| u128::from(count)).product::<u128>();
+        let all = plan.kernels.iter().map(groups).sum::<u128>().max(1);
+        let numbers = op.numbers();
+        let mut dispatches = Vec::with_capacity(plan.kernels.len());
+        for (kernel, pipeline) in plan.kernels.iter().zip(&ready.pipelines) {
+            let bound = kernel.bindings.iter().map(|&binding| match binding {
+                Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, false),
+                Binding::Output => self.bound(output, true),
+                Binding::Scratch(i) | Binding::Written(i) => {
+                    let (block, &bytes) = scratch.get(i).zip(plan.scratch.get(i)).ok_or_else(missing)?;
+                    let bytes = self.binding_bytes(block, 0, bytes as u64);
+                    Ok(Bound { block, offset: 0, bytes, written: matches!(binding, Binding::Scratch(_)) })
+                }
+            });
+            let bound = bound.collect::<Result<_>>()?;
+            let share = (u128::from(ready.nanoseconds) * groups(kernel) / all) as u64;
+            dispatches.push(self.dispatch((kernel, pipeline), bound, &numbers, share)?);
+        }
+        then(&mut lock(&self.stream), &dispatches)
     }
 
     /// The bind group of a kernel whose uniform takes `slot` bytes.
@@ -394,30 +458,13 @@ impl Device for GpuDevice {
             };
             return Err(Error::op(op.name(), message));
         };
-        let plan = &ready.plan;
-        let scratch = plan.scratch.iter().map(|&bytes| self.take(None, Kind::Storage, bytes));
-        let scratch = scratch.collect::<Result<Vec<_>>>()?;
-        let missing = || Error::op(op.name(), "its plan binds an input or scratch buffer that there is not");
-        let groups = |kernel: &Kernel| kernel.groups.iter().map(|&count| u128::from(count)).product::<u128>();
-        let all = plan.kernels.iter().map(groups).sum::<u128>().max(1);
-        let numbers = op.numbers();
-        let mut dispatches = Vec::with_capacity(plan.kernels.len());
-        for (kernel, pipeline) in plan.kernels.iter().zip(&ready.pipelines) {
-            let bound = kernel.bindings.iter().map(|&binding| match binding {
-                Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, false),
-                Binding::Output => self.bound(output, true),
-                Binding::Scratch(i) | Binding::Written(i) => {
-                    let (block, &bytes) = scratch.get(i).zip(plan.scratch.get(i)).ok_or_else(missing)?;
-                    let bytes = self.binding_bytes(block, 0, bytes as u64);
-                    Ok(Bound { block, offset: 0, bytes, written: matches!(binding, Binding::Scratch(_)) })
-                }
-            });
-            let bound = bound.collect::<Result<_>>()?;
-            let share = (u128::from(ready.nanoseconds) * groups(kernel) / all) as u64;
-            dispatches.push(self.dispatch((kernel, pipeline), bound, &numbers, share)?);
-        }
-        let mut stream = lock(&self.stream);
-        dispatches.iter().try_for_each(|dispatch| stream.dispatch(dispatch))
+        let tuned = match over {
+            None => ready.tuned.get_or_init(|| self.tuned(op, inputs, output, &ready)).as_ref(),
+            Some(_) => None,
+        };
+        self.record(op, inputs, output, tuned.unwrap_or(&ready), |stream, dispatches| {
+            dispatches.iter().try_for_each(|dispatch| stream.dispatch(dispatch))
+        })
     }
 
     fn synchronize(&self) -> Result<()> {

@@ -21,6 +21,8 @@ pub(super) struct Ready {
     pub nanoseconds: u64,
     /// One for each kernel, once it has run.
     pub pipelines: Vec<OnceLock<Arc<Pipeline>>>,
+    /// What runs in its place, once that is settled.
+    pub tuned: OnceLock<Option<Arc<Ready>>>,
 }
 
 /// The plans of a device, by operation and specs.

@@ -7,6 +7,7 @@ use crate::Result;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Room for the uniforms of one submit.
 const ARENA_BYTES: usize = 64 << 10;
@@ -103,6 +104,56 @@ fn divide(x: u32, y: u32, share: u64, rows: u32) -> impl Iterator<Item = (u32, [
     })
 }
 
+/// Two timestamps, and the way they take to the host.
+pub(super) struct Stamps {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    read: wgpu::Buffer,
+}
+
+const STAMPS_BYTES: u64 = 16;
+
+impl Stamps {
+    /// None where the device has none.
+    pub fn new(context: &Context) -> Option<Stamps> {
+        let device = &context.device;
+        if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return None;
+        }
+        let buffer = |usage| {
+            let size = STAMPS_BYTES;
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        let made = context.guard(|| Stamps {
+            queries: device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: None,
+                ty: wgpu::QueryType::Timestamp,
+                count: 2,
+            }),
+            resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
+            read: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
+        });
+        made.ok()
+    }
+
+    /// The time between them, which have been written; none where a driver gives nothing that can be.
+    fn between(&self, context: &Context) -> Option<Duration> {
+        self.read.map_async(wgpu::MapMode::Read, .., |_| ());
+        context.wait(None).ok()?;
+        let mut ticks = [0u64; 2];
+        bytemuck::cast_slice_mut(&mut ticks).copy_from_slice(&self.read.get_mapped_range(..).ok()?);
+        self.read.unmap();
+        let ticks = ticks[1].checked_sub(ticks[0]).filter(|&ticks| ticks > 0)?;
+        let nanoseconds = ticks as f64 * f64::from(context.queue.get_timestamp_period());
+        Some(Duration::from_nanos(nanoseconds as u64))
+    }
+}
+
 pub(super) struct Stream {
     context: Arc<Context>,
     arena: Arena,
@@ -183,6 +234,39 @@ impl Stream {
             self.submit()?;
         }
         Ok(())
+    }
+
+    /// What so many runs of `dispatches` take on an idle device.
+    pub fn time(&mut self, dispatches: &[Dispatch], runs: u32, stamps: Option<&Stamps>) -> Result<Duration> {
+        let before = self.submit()?;
+        self.context.wait(before)?;
+        let (start, epoch) = (Instant::now(), self.epoch);
+        if let Some(stamps) = stamps {
+            let pass = self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &stamps.queries,
+                    beginning_of_pass_write_index: Some(0),
+                    end_of_pass_write_index: Some(1),
+                }),
+            });
+            self.pass = Some(pass.forget_lifetime());
+        }
+        for _ in 0..runs {
+            dispatches.iter().try_for_each(|dispatch| self.dispatch(dispatch))?;
+        }
+        // What takes several submits takes so long that the clock says it well enough.
+        let stamps = stamps.filter(|_| self.epoch == epoch);
+        if let Some(stamps) = stamps {
+            self.pass = None;
+            let encoder = self.encoder();
+            encoder.resolve_query_set(&stamps.queries, 0..2, &stamps.resolved, 0);
+            encoder.copy_buffer_to_buffer(&stamps.resolved, 0, &stamps.read, 0, STAMPS_BYTES);
+        }
+        let submitted = self.submit()?;
+        self.context.wait(submitted)?;
+        let elapsed = start.elapsed();
+        Ok(stamps.and_then(|stamps| stamps.between(&self.context)).unwrap_or(elapsed))
     }
 
     /// Adds a uniform to this submit's; its offset.

@@ -84,7 +84,7 @@ impl Op for Affine {
         }
         let first = kernel(Binding::Input(0), Binding::Scratch(0), "2.0", 0.0);
         let second = kernel(Binding::Scratch(0), Binding::Output, "1.0", self.addend);
-        Some(Plan { kernels: vec![first, second], scratch: vec![output.bytes()] })
+        Some(Plan { kernels: vec![first, second], scratch: vec![output.bytes()], ..Plan::default() })
     }
     fn flops(&self, _: &[Spec], output: &Spec) -> u64 {
         self.flops.unwrap_or(output.elements() as u64)
@@ -108,7 +108,7 @@ fn present<T>(opened: Result<T>) -> Option<T> {
     }
 }
 
-fn device() -> Option<GpuDevice> {
+pub(super) fn device() -> Option<GpuDevice> {
     present(GpuDevice::open(&Selector::Any))
 }
 

@@ -103,5 +103,5 @@ pub(super) fn backward(op: &Backward, inputs: &[Spec], caps: &Caps) -> Plan {
     let walk = |keys: bool, of_y: Place| {
         Walk { pass: &op.pass, inputs, others, keys, of_y, of_w: of_value }.kernel(caps)
     };
-    Plan { kernels: vec![walk(true, of_key), walk(false, of_query)], scratch: Vec::new() }
+    Plan { kernels: vec![walk(true, of_key), walk(false, of_query)], ..Plan::default() }
 }

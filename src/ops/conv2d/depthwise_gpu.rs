@@ -127,5 +127,5 @@ pub(super) fn plan(op: &Conv2d, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
         return Some(Plan::one(kernel));
     }
     let scratch = vec![parts * elements * size_of::<f32>()];
-    Some(Plan { kernels: vec![kernel, sum_of_splits(elements, parts, caps)], scratch })
+    Some(Plan { kernels: vec![kernel, sum_of_splits(elements, parts, caps)], scratch, ..Plan::default() })
 }

@@ -1,18 +1,16 @@
 //! Plans for the tiled product of `shaders/gemm.wgsl`, for every operation built on it.
 
-use crate::device::{Binding, Caps, Cooperative, Kernel, Plan, Shader};
+use super::tiles::Tile;
+use crate::device::{Binding, Caps, Cooperative, Kernel, Plan, Shader, Variants};
 use crate::{DType, Spec};
 use std::borrow::Cow;
 
 /// Workgroups that keep a large GPU busy, and a processor that plays one. Not asked of the device: which kernel
 /// runs, and with it the rounding, should depend on little else than shapes.
-const BUSY: usize = 256;
+pub(super) const BUSY: usize = 256;
 const BUSY_SOFTWARE: usize = 16;
-/// Multiply-adds up to which, and from which on, a product counts as small and large on such a processor.
-const SMALL: usize = 1 << 24;
-const LARGE: usize = 1 << 28;
 /// The shortest run of a sum that is worth a workgroup of its own.
-const SHORTEST_RUN: usize = 256;
+pub(super) const SHORTEST_RUN: usize = 256;
 /// Rows or columns up to which a product is bound by how fast the other operand is read.
 const FEW: usize = 4;
 /// Multiply-adds below which a product counts as tiny on a processor that plays a GPU.
@@ -39,75 +37,39 @@ pub(crate) struct Gemm {
 }
 
 impl Gemm {
-    /// Rows and columns of a workgroup's tile, and the constants that say so.
-    fn tile(&self, caps: &Caps, constants: &mut Constants) -> [usize; 2] {
-        let (blocks, threads) = if caps.software { self.software_tile() } else { self.hardware_tile() };
-        for (side, names) in [["M4", "THREADS_M"], ["N4", "THREADS_N"]].into_iter().enumerate() {
-            let sizes = [blocks[side], threads[side]];
-            constants
-                .extend(names.into_iter().zip(sizes).map(|(name, size)| (name, format!("{size}u").into())));
+    /// Rows and columns of a workgroup's tile, and the constants that say so; and the names of the tiles that it
+    /// could be.
+    fn tile(
+        &self,
+        caps: &Caps,
+        cooperative: Option<Cooperative>,
+        constants: &mut Constants,
+    ) -> ([usize; 2], Vec<String>) {
+        let (tile, names) = self.choose_tile(caps, cooperative);
+        let Tile { blocks, threads } = tile;
+        let mut push = |name, value: String| constants.push((name, value.into()));
+        if let Some(with) = cooperative {
+            let size = with.size;
+            for (name, role, element) in
+                [("FragmentA", "A", "f16"), ("FragmentB", "B", "f16"), ("FragmentC", "C", "f32")]
+            {
+                push(name, format!("coop_mat{size}x{size}<{element}, {role}>"));
+            }
+            push("FRAGMENT", format!("{size}u"));
+            push("SUBGROUP", format!("{}u", with.subgroup));
+            push("FRAGMENTS_M", format!("{}u", blocks[0]));
+            push("FRAGMENTS_N", format!("{}u", blocks[1]));
+            push("CORE", "gemm_cooperative".into());
+            return (tile.size(size as usize), names);
         }
-        constants.push(("WORKGROUP_MEMORY", (!caps.software).to_string().into()));
-        [0, 1].map(|side| 4 * blocks[side] * threads[side])
-    }
-
-    /// As large a tile as leaves enough of them: blocks of 4 x 4 of an invocation, and invocations.
-    fn hardware_tile(&self) -> ([usize; 2], [usize; 2]) {
-        let mut size = [self.m, self.n].map(|size| size.next_power_of_two().clamp(32, 128));
-        // Halving the longer side first keeps the most products for each element loaded.
-        while self.tiles(size) < BUSY && size != [32, 32] {
-            let side = usize::from(size[1] >= size[0]);
-            size[side] /= 2;
-        }
-        // A product with few small tiles gains more from cutting its sums than from tiles that
-        // load as much as they compute.
-        if self.tiles(size) < BUSY && self.k >= 4 * SHORTEST_RUN {
-            size = [self.m, self.n].map(|size| size.next_power_of_two().clamp(32, 64));
-        }
-        let blocks = size.map(|size| if size == 128 { 2 } else { 1 });
-        (blocks, [0, 1].map(|side| size[side] / 4 / blocks[side]))
-    }
-
-    /// What an invocation loads is all that counts: the more products it computes, the fewer loads each takes.
-    fn software_tile(&self) -> ([usize; 2], [usize; 2]) {
-        let threads = match (self.m, self.n) {
-            (0..=8, _) => [1, 16],
-            (_, 0..=8) => [16, 1],
-            _ => [4, 4],
-        };
-        let blocks = [0, 1].map(|side| {
-            let size = [self.m, self.n][side].div_ceil(4 * threads[side]).next_power_of_two();
-            // Of small products a large kernel takes longer to compile than it saves.
-            size.min(match self.m * self.n * self.k * self.batch {
-                0..SMALL => 1,
-                SMALL..LARGE => 2,
-                _ => 4,
-            })
-        });
-        (blocks, threads)
-    }
-
-    /// As [`tile`](Self::tile), of matrices that subgroups multiply.
-    fn cooperative_tile(&self, with: Cooperative, constants: &mut Constants) -> [usize; 2] {
-        let size = with.size as usize;
-        // 2 x 4 subgroups; fragments of each.
-        let tile = |fragments: [usize; 2]| [2 * fragments[0] * size, 4 * fragments[1] * size];
-        let large = self.tiles(tile([4, 2])) >= BUSY / 2;
-        let fragments = if large { [4, 2] } else { [2, 1] };
-        for (name, role, element) in
-            [("FragmentA", "A", "f16"), ("FragmentB", "B", "f16"), ("FragmentC", "C", "f32")]
+        for (side, [blocks_name, threads_name]) in
+            [["M4", "THREADS_M"], ["N4", "THREADS_N"]].into_iter().enumerate()
         {
-            constants.push((name, format!("coop_mat{size}x{size}<{element}, {role}>").into()));
+            push(blocks_name, format!("{}u", blocks[side]));
+            push(threads_name, format!("{}u", threads[side]));
         }
-        let words = [
-            ("FRAGMENT", size),
-            ("SUBGROUP", with.subgroup as usize),
-            ("FRAGMENTS_M", fragments[0]),
-            ("FRAGMENTS_N", fragments[1]),
-        ];
-        constants.extend(words.map(|(name, word)| (name, format!("{word}u").into())));
-        constants.push(("CORE", "gemm_cooperative".into()));
-        tile(fragments)
+        push("WORKGROUP_MEMORY", (!caps.software).to_string());
+        (tile.size(4), names)
     }
 
     /// As [`tile`](Self::tile), of a product with up to [`FEW`] rows or columns; none of others.
@@ -142,7 +104,8 @@ impl Gemm {
         Some(tile(4 * blocks * lanes))
     }
 
-    fn tiles(&self, [rows, columns]: [usize; 2]) -> usize {
+    /// Workgroups of tiles of this size.
+    pub(super) fn tiles(&self, [rows, columns]: [usize; 2]) -> usize {
         self.m.div_ceil(rows) * self.n.div_ceil(columns) * self.batch
     }
 
@@ -162,10 +125,10 @@ impl Gemm {
         }
         let half = |input: usize| inputs[input].dtype == DType::F16;
         let cooperative = caps.cooperative.filter(|_| half(0) && half(1));
-        let [rows, columns] = match (self.vector_tile(caps, &mut constants), cooperative) {
-            (Some(tile), _) => tile,
-            (None, Some(cooperative)) => self.cooperative_tile(cooperative, &mut constants),
-            (None, None) => self.tile(caps, &mut constants),
+        let class = self.class(&shader, &constants, inputs);
+        let ([rows, columns], names) = match self.vector_tile(caps, &mut constants) {
+            Some(tile) => (tile, Vec::new()),
+            None => self.tile(caps, cooperative, &mut constants),
         };
         let tiles = self.tiles([rows, columns]);
         let busy = if caps.software { BUSY_SOFTWARE } else { BUSY };
@@ -198,11 +161,23 @@ impl Gemm {
             params: sizes.into_iter().map(|size| size as u32).chain(params).collect(),
             groups: Kernel::fold(tiles * splits, caps),
         };
+        let variants = (names.len() > 1).then_some(Variants { class, names });
         if splits == 1 {
-            return Plan::one(product);
+            return Plan { variants, ..Plan::one(product) };
         }
         let sum = sum_of_splits(elements, splits, caps);
-        Plan { kernels: vec![product, sum], scratch: vec![splits * elements * size_of::<f32>()] }
+        Plan { kernels: vec![product, sum], scratch: vec![splits * elements * size_of::<f32>()], variants }
+    }
+
+    /// Products for which the same tile is likely to be the fastest.
+    fn class(&self, shader: &Shader, constants: &Constants, inputs: &[Spec]) -> String {
+        let mut class = shader.name.to_string();
+        constants.iter().for_each(|(_, value)| class += &format!(" {value}"));
+        inputs.iter().for_each(|input| class += &format!(" {}", input.dtype));
+        class += " ";
+        self.along_k.iter().chain(&self.vectors).for_each(|&flag| class.push(if flag { '1' } else { '0' }));
+        let [m, n, k, batch] = [self.m, self.n, self.k, self.batch].map(usize::next_power_of_two);
+        class + &format!(" {m}x{n}x{k} x{batch}")
     }
 }
 

@@ -108,6 +108,7 @@ impl Channels {
                 joined.kernel(sums, 1, [Binding::Written(0), upstream, moments, Binding::Output], caps),
             ],
             scratch: vec![parts * self.channels * 16],
+            ..Plan::default()
         }
     }
 

@@ -74,7 +74,7 @@ impl Walk {
         let begins = (first..self.count).step_by(steps);
         let others = begins.map(|begin| kernel(begin, self.count.min(begin + steps)));
         let kernels = self.starts.then(|| kernel(0, 1)).into_iter().chain(others).collect();
-        Plan { kernels, scratch: Vec::new() }
+        Plan { kernels, ..Plan::default() }
     }
 }
 
