@@ -124,17 +124,17 @@ fn main(
     if batch >= params.size.w {
         return;
     }
-    let first_lane = in_batch % (tiles.x * tiles.y) * LANES;
+    let first_block = in_batch % (tiles.x * tiles.y) * BLOCKS * LANES;
     let k_begin = split * tiles.w;
     let k_end = select(k_begin, min(k_begin + tiles.w, params.size.z), start(batch));
     // Neighbours read neighbours.
     let my_part = select(lane / LANES, lane % LANES_K, LINES_ALONG_K);
-    let my_line = (first_lane + select(lane % LANES, lane / LANES_K, LINES_ALONG_K)) * 4u * BLOCKS;
+    let my_block = first_block + select(lane % LANES, lane / LANES_K, LINES_ALONG_K);
 
     let last = select((lines() - 1u) / 4u * 4u, lines() - 1u, LINES_ALONG_K);
     var starts: array<vec4<u32>, 4u * BLOCKS>;
     for (var i = 0u; i < 4u * BLOCKS; i++) { // unroll
-        starts[i] = line_start(min(my_line + i, last));
+        starts[i] = line_start(min((my_block + i / 4u * LANES) * 4u + i % 4u, last));
     }
     var few_starts: array<vec4<u32>, FEW>;
     for (var i = 0u; i < FEW; i++) { // unroll
@@ -160,7 +160,7 @@ fn main(
             x = transpose(x);
         }
         for (var b = 0u; b < BLOCKS; b++) { // unroll
-            let line = my_line + 4u * b;
+            let line = (my_block + b * LANES) * 4u;
             var y: mat4x4<f32>;
             for (var r = 0u; r < 4u; r++) { // unroll
                 if LINES_ALONG_K {
@@ -199,7 +199,7 @@ fn main(
         return;
     }
     for (var b = 0u; b < BLOCKS; b++) { // unroll
-        let line = my_line + 4u * b;
+        let line = (my_block + b * LANES) * 4u;
         // if: FEW_ROWS
         if line < lines() {
             for (var i = 0u; i < FEW; i++) { // unroll

@@ -252,7 +252,7 @@ mod tests {
         let Some(gpu) = tuned(&file, 2) else { return };
         // The second is of the first's class.
         for (sizes, classes) in
-            [([65, 66, 40], 1), ([70, 70, 50], 1), ([65, 66, 40], 1), ([40, 130, 20], 0), ([130, 40, 20], 0)]
+            [([65, 66, 70], 1), ([70, 70, 66], 1), ([65, 66, 70], 1), ([40, 130, 66], 0), ([130, 40, 66], 0)]
         {
             assert!(multiplies(&gpu, sizes), "{sizes:?}");
             assert_eq!(left(&gpu), classes, "{sizes:?}");
@@ -265,13 +265,13 @@ mod tests {
         }
 
         // Each of the variants, as if it had been the fastest.
-        let class = measured.keys().find(|class| class.ends_with("128x128x64 x1")).unwrap().clone();
+        let class = measured.keys().find(|class| class.ends_with("128x128x128 x1")).unwrap().clone();
         for variant in measured[&class].microseconds.keys() {
             let mut known = cache::read::<Known>(Some(&file));
             known.values_mut().for_each(|found| found.get_mut(&class).unwrap().fastest.clone_from(variant));
             cache::write(&file, &known);
             let gpu = tuned(&file, 0).unwrap();
-            assert!(multiplies(&gpu, [65, 66, 40]), "{variant}");
+            assert!(multiplies(&gpu, [65, 66, 70]), "{variant}");
         }
 
         // A file cut short, and one of another shape, are as none; a variant that there is not is the rule's.
@@ -280,7 +280,7 @@ mod tests {
         for (text, classes) in [(&text[..text.len() / 2], 0), ("{\"a\": [1]}", 0), (&renamed, 0)] {
             std::fs::write(&file, text).unwrap();
             let gpu = tuned(&file, 1).unwrap();
-            assert!(multiplies(&gpu, [65, 66, 40]));
+            assert!(multiplies(&gpu, [65, 66, 70]));
             assert_eq!(left(&gpu), classes);
             assert!(known(&file)[&class].microseconds.len() > 1);
         }
@@ -288,9 +288,9 @@ mod tests {
         // Without a tuner, or one that may measure nothing, nothing is written.
         std::fs::remove_file(&file).unwrap();
         let mut gpu = tuned(&file, 0).unwrap();
-        assert!(multiplies(&gpu, [65, 66, 40]));
+        assert!(multiplies(&gpu, [65, 66, 70]));
         gpu.tuner = None;
-        assert!(multiplies(&gpu, [65, 66, 41]));
+        assert!(multiplies(&gpu, [65, 66, 71]));
         assert!(!file.exists());
         std::fs::remove_dir_all(&folder).unwrap();
     }

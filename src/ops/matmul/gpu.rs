@@ -13,7 +13,7 @@ const BUSY_SOFTWARE: usize = 16;
 pub(super) const SHORTEST_RUN: usize = 256;
 /// Rows or columns up to which a product is bound by how fast the other operand is read.
 const FEW: usize = 4;
-/// Multiply-adds below which a product counts as tiny on a processor that plays a GPU.
+/// Multiply-adds below which a product counts as tiny.
 pub(super) const TINY: usize = 1 << 18;
 /// Invocations of a workgroup then.
 const VECTOR_LANES: usize = 128;

@@ -1,6 +1,6 @@
 //! The tiles that products are cut into: which one a rule chooses, and which others a device may measure.
 
-use super::gpu::{BUSY, Gemm, SHORTEST_RUN};
+use super::gpu::{BUSY, Gemm, SHORTEST_RUN, TINY};
 use crate::device::{Caps, Cooperative};
 
 /// Multiply-adds up to which, and from which on, a product counts as small and large on a processor that plays a GPU.
@@ -74,7 +74,10 @@ impl Tile {
         if let Some(Cooperative { size, subgroup }) = cooperative {
             // Loads that the invocations of a workgroup share evenly.
             let invocations = threads[0] * threads[1] * subgroup as usize;
-            return self.size(size as usize).iter().all(|side| (side * size as usize / 2) % invocations == 0);
+            return self
+                .size(size as usize)
+                .iter()
+                .all(|side| (side * size as usize / 2).is_multiple_of(invocations));
         }
         let [rows, columns] = self.size(4);
         let even = threads[1] <= TILE_K * blocks[0] && threads[0] <= TILE_K * blocks[1];
@@ -92,7 +95,9 @@ impl Gemm {
             None if caps.software => (self.software_rule(), SOFTWARE, 4),
             None => (self.hardware_rule(), HARDWARE, 4),
         };
-        // Not much larger or smaller than the rule's, and none of which most is outside the product.
+        // Of a product that takes no longer than its launch there is nothing to choose. Else tiles not much larger or
+        // smaller than the rule's, and none of which most is outside the product.
+        let worth = self.m * self.n * self.k * self.batch >= TINY;
         let area = |tile: Tile| tile.size(unit).iter().product::<usize>();
         let inside = |tile: Tile| {
             let [rows, columns] = tile.size(unit);
@@ -100,7 +105,7 @@ impl Gemm {
         };
         let near = |tile: Tile| area(tile) <= 4 * area(rule) && area(rule) <= 4 * area(tile);
         let others = others.iter().copied().filter(|&other| {
-            other != rule && near(other) && inside(other) && other.allowed(caps, cooperative)
+            worth && other != rule && near(other) && inside(other) && other.allowed(caps, cooperative)
         });
         let tiles: Vec<Tile> = std::iter::once(rule).chain(others).collect();
         let chosen = caps.variant.and_then(|variant| tiles.get(variant)).unwrap_or(&rule);
