@@ -152,7 +152,10 @@ pub struct Output<'a> {
 
 /// What an op that [`finishes`](Op::finishes) does with elements that it has computed.
 #[derive(Clone, Copy, Default)]
-pub struct Finish<'a>(Option<&'a (dyn Fn(usize, &mut [f32]) + Sync)>);
+pub struct Finish<'a>(Option<&'a Follow<'a>>);
+
+/// Goes on with the output's elements from a place on.
+type Follow<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
 
 impl Finish<'_> {
     /// Goes on with the output's elements from `first` on: computes what follows them in their place.
@@ -246,11 +249,7 @@ impl<'a> Output<'a> {
     }
 
     /// The same memory as the output `spec` of an op whose elements `follow` goes on with.
-    pub(crate) fn followed<'b>(
-        &'b mut self,
-        spec: Spec,
-        follow: &'b (dyn Fn(usize, &mut [f32]) + Sync),
-    ) -> Output<'b> {
+    pub(crate) fn followed<'b>(&'b mut self, spec: Spec, follow: &'b Follow<'b>) -> Output<'b> {
         debug_assert_eq!(spec.bytes(), self.spec.bytes());
         Output { spec, finish: Finish(Some(follow)), ..*self }
     }
