@@ -250,7 +250,7 @@ impl<'a> Output<'a> {
 
     /// The same memory as the output `spec` of an op whose elements `follow` goes on with.
     pub(crate) fn followed<'b>(&'b mut self, spec: Spec, follow: &'b Follow<'b>) -> Output<'b> {
-        debug_assert_eq!(spec.bytes(), self.spec.bytes());
+        assert_eq!(spec.bytes(), self.spec.bytes(), "the memory of another output");
         Output { spec, finish: Finish(Some(follow)), ..*self }
     }
 

@@ -307,9 +307,12 @@ impl Case {
         Ok(Cost::of(&inputs, &(self.op)(&inputs)?))
     }
 
-    /// Whether one of the operations that `output` is computed by [finishes](crate::Op::finishes).
-    pub(super) fn finishes(&self, output: &Tensor) -> bool {
-        recorded(&[], output).iter().any(|node| node.inner().op.finishes())
+    /// Whether one of the operations it runs [finishes](crate::Op::finishes), and the result is `f32`: then
+    /// [`followed`](Case::followed) has something to show.
+    pub fn finishes(&self, engine: &Engine) -> Result<bool> {
+        let output = (self.op)(&self.tensors(engine)?)?;
+        let finishes = recorded(&[], &output).iter().any(|node| node.inner().op.finishes());
+        Ok(finishes && output.dtype() == DType::F32)
     }
 
     /// The names of the kernels that the operation consists of before fusion, each once.

@@ -46,8 +46,8 @@ fn main() {
             }
             Err(error) => trials.push(absent(format!("gpu/agrees/{name}"), error, required)),
         }
-        if case.followed(&cpu).is_ok_and(|deviation| deviation.is_some()) {
-            let check = |case: &Case, engine: &Engine| Ok(case.followed(engine)?.unwrap_or_default());
+        if case.finishes(&cpu).unwrap_or_default() {
+            let check: Check = Case::followed;
             trials.push(trial(format!("cpu/followed/{name}"), &case, &cpu, check));
             match &gpu {
                 Ok(gpu) => trials.push(trial(format!("gpu/followed/{name}"), &case, gpu, check)),

@@ -120,7 +120,8 @@ impl Slab {
 fn class(bytes: usize) -> Option<usize> {
     let bytes = bytes.max(1);
     let step = if bytes < LARGE { (bytes.checked_next_power_of_two()? / 8).max(ALIGN) } else { ALIGN };
-    bytes.checked_next_multiple_of(step)
+    // No allocation is larger than half of the address space.
+    bytes.checked_next_multiple_of(step).filter(|&size| isize::try_from(size).is_ok())
 }
 
 impl State {
@@ -230,7 +231,10 @@ mod tests {
         drop(block);
         assert_eq!(pool.memory(), Memory { live: 0, peak: 1024, pooled: 1024 });
         assert_eq!(Pool::take(&pool, 1001).unwrap().pointer(), start);
-        assert!(Pool::take(&pool, usize::MAX).is_none());
+        let _large = Pool::take(&pool, LARGE).unwrap();
+        for bytes in [usize::MAX, usize::MAX / 2 + 1, usize::MAX / 2 - 1000] {
+            assert!(Pool::take(&pool, bytes).is_none(), "{bytes}");
+        }
     }
 
     #[test]

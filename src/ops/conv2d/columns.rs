@@ -153,10 +153,8 @@ impl Part<'_> {
                 let start = self.start();
                 finish.run(first + filter * positions + start, &mut plane[start..start + length]);
             }
-        } else if matches!(threads, Parallelism::None) {
-            finish.run(first, planes);
         } else {
-            finish.run_shared(first, planes);
+            go_on(finish, first, planes, threads);
         }
     }
 
@@ -190,6 +188,14 @@ impl Part<'_> {
 /// it, and more memory.
 fn share(threads: Parallelism) -> usize {
     if matches!(threads, Parallelism::None) { usize::MAX } else { 1 }
+}
+
+/// Goes on with what is complete, on the threads that computed it.
+fn go_on(finish: Finish, first: usize, elements: &mut [f32], threads: Parallelism) {
+    match threads {
+        Parallelism::None => finish.run(first, elements),
+        Parallelism::Rayon(_) => finish.run_shared(first, elements),
+    }
 }
 
 /// Images (with their groups) from which on each has a thread of its own; fewer are done one after the other,
@@ -262,11 +268,7 @@ pub(super) fn input_gradient(
             multiply(shape, (columns, part.length()), false, weight, upstream, threads);
             part.scatter(columns, image, threads);
         });
-        if matches!(threads, Parallelism::None) {
-            finish.run(at * size, image);
-        } else {
-            finish.run_shared(at * size, image);
-        }
+        go_on(finish, at * size, image, threads);
     });
 }
 
