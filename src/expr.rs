@@ -70,6 +70,37 @@ impl Row {
         }
     }
 
+    /// Its arguments, made of those that are numbers and, for the others, of the places of the inputs in turn.
+    pub(crate) fn arguments<T>(
+        &self,
+        numbers: &Numbers,
+        mut number: impl FnMut(Scalar) -> T,
+        mut input: impl FnMut(usize) -> T,
+    ) -> Vec<T> {
+        let mut places = 0..;
+        let argument = |given: &Option<Scalar>| match given {
+            Some(scalar) => number(*scalar),
+            None => input(places.next().unwrap_or(0)),
+        };
+        numbers.iter().take(self.rule.arity()).map(argument).collect()
+    }
+
+    /// As [`output`](Row::output), where some arguments are numbers.
+    pub(crate) fn output_with(&self, numbers: &Numbers, inputs: &[Spec]) -> Result<Spec> {
+        let tensors = numbers.iter().take(self.rule.arity()).filter(|number| number.is_none()).count();
+        let Some(first) = inputs.first().filter(|_| inputs.len() >= tensors) else {
+            return Err(Error::op(self.name, format!("takes {tensors} tensors, not {}", inputs.len())));
+        };
+        let (mut specs, mut inputs) = ([*first; 3], inputs.iter());
+        for (spec, number) in specs.iter_mut().zip(numbers).take(self.rule.arity()) {
+            match number {
+                Some(number) => spec.dtype = number.dtype,
+                None => *spec = inputs.next().copied().unwrap_or(*first),
+            }
+        }
+        self.output(&specs[..self.rule.arity().min(3)])
+    }
+
     /// The output for inputs of these dtypes and of one shape, or an error that names them.
     pub(crate) fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let refuse = |message: String| Err(Error::op(self.name, message));
@@ -147,9 +178,14 @@ pub(crate) use each;
 pub enum Expr {
     /// A row applied to the op's inputs.
     Row(&'static Row),
+    /// A row of which some arguments are numbers, and the others the op's inputs. The op follows the row's rule.
+    Partial(&'static Row, Numbers),
     /// The same value everywhere.
     Constant(Scalar),
 }
+
+/// Which arguments of a row are numbers.
+pub type Numbers = [Option<Scalar>; 3];
 
 /// A typed constant; its bits are passed to kernels as a parameter, never compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

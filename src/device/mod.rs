@@ -91,6 +91,12 @@ pub trait Device: fmt::Debug + Send + Sync {
         false
     }
 
+    /// How many buffers one kernel of several small elementwise programs may take; 0 where it is no quicker than
+    /// a kernel for each.
+    fn merges(&self) -> usize {
+        0
+    }
+
     /// Is told, before a run, of that one and all that follow in the graph, so that what takes long can begin
     /// beside the first of them. A device to which they are nothing new lets `coming` be, which costs nothing then.
     fn prepare(&self, _coming: &mut dyn Iterator<Item = Coming>) {}
@@ -168,14 +174,19 @@ impl Buffer {
         self.shared.storage.as_any().downcast_ref()
     }
 
-    /// Whether this is the only handle to the memory.
-    pub fn is_unique(&self) -> bool {
-        Arc::strong_count(&self.shared) == 1
+    /// How many handles to the memory there are.
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.shared)
     }
 
     /// Whether both are handles to the same memory.
     pub fn same(&self, other: &Buffer) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// A number that no other memory has as long as there is a handle to this.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.shared).cast::<u8>() as usize
     }
 
     pub(crate) fn uses(&self) -> u32 {

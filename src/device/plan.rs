@@ -114,6 +114,8 @@ impl Shader {
 pub enum Binding {
     /// An input of the operation: `var<storage, read>`.
     Input(usize),
+    /// An input that the kernel writes too, in an operation that the scheduler makes: `var<storage, read_write>`.
+    Both(usize),
     /// The operation's output: `var<storage, read_write>`.
     Output,
     /// A buffer that lives while the plan runs: `var<storage, read_write>`.

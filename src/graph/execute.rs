@@ -5,7 +5,7 @@ use super::place::{Fate, Placement, place};
 use super::profile::Profile;
 use crate::device::cpu::threads;
 use crate::device::{Argument, Buffer, Coming, Device, DeviceKind};
-use crate::ops::fused::Fused;
+use crate::ops::fused::{Fused, Operand, Together};
 use crate::tensor::Node;
 use crate::{DType, Error, Op, Result, Spec, Tensor};
 use std::collections::HashMap;
@@ -77,13 +77,17 @@ pub(crate) fn evaluate(
             let Placement { devices, fates } = place(engine, &items, &tasks, wanted);
             let mut run = Run::new(&items, &tasks, profile);
             let mut all = || {
-                let mut placed = tasks.iter().zip(devices.iter().copied()).enumerate();
-                placed.try_for_each(|(at, (task, device))| {
-                    let rest = tasks.iter().zip(&devices).enumerate().skip(at);
-                    let own = rest.filter(|(_, (_, other))| other.kind() == device.kind());
-                    device.prepare(&mut own.flat_map(|(at, (task, _))| run.coming(at, task, device)));
-                    run.task(at, task, device)
-                })
+                let mut placed = devices.iter().copied().enumerate();
+                placed.try_for_each(|(at, device)| {
+                    run.make_way(at, device)?;
+                    if run.batch.is_empty() {
+                        let own = |&at: &usize| devices[at].kind() == device.kind();
+                        let coming = || run.coming((at..devices.len()).filter(own), device);
+                        device.prepare(&mut std::iter::once_with(coming).flatten());
+                    }
+                    run.task(at, device)
+                })?;
+                run.finish_batch()
             };
             // Many kernels, handed over to the threads that run them once.
             let on_threads = devices.iter().any(|device| device.kind() == DeviceKind::Cpu);
@@ -162,17 +166,42 @@ pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Syn
 /// The values of a graph while it runs.
 struct Run<'a> {
     items: &'a [Item],
+    tasks: &'a [Task],
     /// The buffer of each root item that has one.
     buffers: Vec<Option<Buffer>>,
     /// Copies of buffers on another device than the one that made them.
     copies: HashMap<usize, Buffer>,
     /// The last task that reads each item; none for kept ones, which are never dropped.
     last_use: Vec<Option<usize>>,
+    /// Late tasks that were prepared and not yet run.
+    batch: Vec<Launch>,
+    together: Together,
+    /// What runs the batch.
+    device: Option<&'a dyn Device>,
     profile: Option<&'static Profile>,
 }
 
+/// A task and its memory.
+struct Launch {
+    arguments: Vec<Argument>,
+    output: Argument,
+}
+
+impl Launch {
+    /// The arguments and, past them, the output.
+    fn operand(&self, at: usize) -> &Argument {
+        self.arguments.get(at).unwrap_or(&self.output)
+    }
+
+    /// How many handles to a buffer it holds.
+    fn handles(&self, buffer: &Buffer) -> usize {
+        let all = self.arguments.iter().chain([&self.output]);
+        all.filter(|argument| argument.buffer.same(buffer)).count()
+    }
+}
+
 impl<'a> Run<'a> {
-    fn new(items: &'a [Item], tasks: &[Task], profile: Option<&'static Profile>) -> Run<'a> {
+    fn new(items: &'a [Item], tasks: &'a [Task], profile: Option<&'static Profile>) -> Run<'a> {
         let mut last_use = vec![None; items.len()];
         for (at, task) in tasks.iter().enumerate() {
             for &(root, _) in &task.inputs {
@@ -190,16 +219,52 @@ impl<'a> Run<'a> {
                 if item.keep { state.value.clone() } else { state.value.take() }
             })
             .collect();
-        Run { items, buffers, copies: HashMap::new(), last_use, profile }
+        let (copies, batch, together) = Default::default();
+        Run { items, tasks, buffers, copies, last_use, batch, together, device: None, profile }
     }
 
-    fn task(&mut self, at: usize, task: &Task, device: &dyn Device) -> Result<()> {
-        let item = &self.items[task.output];
-        let (spec, engine) = (item.node.spec, item.node.engine());
-        let specs = || task.inputs.iter().map(|&(_, spec)| spec).collect::<Vec<_>>();
-        // Without elements there is nothing to compute, and no kernel needs to know of that.
+    /// Whether a task is rather run together with others.
+    fn merges(&self, at: usize, device: &dyn Device) -> bool {
+        self.tasks[at].merges && device.merges() > 0
+    }
+
+    /// Runs the batch unless a task is to be part of it.
+    fn make_way(&mut self, at: usize, device: &'a dyn Device) -> Result<()> {
+        let joins = self.merges(at, device) && self.device.is_some_and(|own| own.kind() == device.kind());
+        if joins { Ok(()) } else { self.finish_batch() }
+    }
+
+    fn task(&mut self, at: usize, device: &'a dyn Device) -> Result<()> {
+        let task = &self.tasks[at];
+        let launch = self.launch(at, device)?;
+        self.buffers[task.output] = Some(launch.output.buffer.clone());
+        if !self.merges(at, device) {
+            // Without elements there is nothing to compute, and no kernel needs to know of that.
+            let runs = launch.output.spec.elements() > 0;
+            return if runs {
+                self.run(&*task.op, &launch.arguments, &launch.output, device)
+            } else {
+                Ok(())
+            };
+        }
+        let operand = |argument: &Argument| (argument.buffer.address(), argument.spec);
+        let inputs: Vec<_> = launch.arguments.iter().map(operand).collect();
+        let output = operand(&launch.output);
+        if !self.together.add(&*task.op, &inputs, output, device.merges()) {
+            self.finish_batch()?;
+            self.together.add(&*task.op, &inputs, output, device.merges());
+        }
+        self.device = Some(device);
+        self.batch.push(launch);
+        Ok(())
+    }
+
+    /// A task's inputs and a place for its output; those of the last use are let go.
+    fn launch(&mut self, at: usize, device: &dyn Device) -> Result<Launch> {
+        let task = &self.tasks[at];
+        let spec = self.items[task.output].node.spec;
         let runs = spec.elements() > 0;
-        let mut arguments = task
+        let arguments = task
             .inputs
             .iter()
             .filter(|_| runs)
@@ -211,37 +276,51 @@ impl<'a> Run<'a> {
                 self.copies.remove(&root);
             }
         }
-        let unique = |input: usize| arguments.get(input).is_some_and(|input| input.buffer.is_unique());
-        let buffer = match self.donor(at, task, device, unique) {
+        // Whether nobody holds the buffer but the task, by this input, and those that run before it.
+        let unique = |input: usize| {
+            let buffer = arguments.get(input).map(|input: &Argument| &input.buffer);
+            buffer.is_some_and(|buffer| {
+                let before = self.batch.iter().map(|launch| launch.handles(buffer)).sum::<usize>();
+                buffer.handles() == before + 1
+            })
+        };
+        let buffer = match self.donor(at, device, unique) {
             Some(donor) => arguments[donor].buffer.clone(),
             None => device.allocate(spec.bytes())?,
         };
-        let output = Argument { buffer, spec };
-        if runs {
-            let run = || device.run(&*task.op, &arguments, &output);
-            match self.profile {
-                Some(profile) => profile.run(&*task.op, &specs(), &spec, device, run)?,
-                None => run()?,
-            }
-            if engine.debugs_nan() {
-                check_finite(&*task.op, &specs(), &output, device)?;
-            }
+        Ok(Launch { arguments, output: Argument { buffer, spec } })
+    }
+
+    /// Runs what was put together.
+    fn finish_batch(&mut self) -> Result<()> {
+        let together = std::mem::take(&mut self.together);
+        let batch = std::mem::take(&mut self.batch);
+        let Some(device) = self.device.take() else { return Ok(()) };
+        let (inputs, output) = together.operands();
+        let argument = |operand: Operand| batch[operand.member].operand(operand.at);
+        let inputs: Vec<Argument> = inputs.into_iter().map(|operand| argument(operand).clone()).collect();
+        self.run(&together, &inputs, argument(output), device)
+    }
+
+    /// Has the device run an operation.
+    fn run(&self, op: &dyn Op, inputs: &[Argument], output: &Argument, device: &dyn Device) -> Result<()> {
+        let run = || device.run(op, inputs, output);
+        let specs = || inputs.iter().map(|input| input.spec).collect::<Vec<_>>();
+        match self.profile {
+            Some(profile) => profile.run(op, &specs(), &output.spec, device, run)?,
+            None => run()?,
         }
-        arguments.clear();
-        self.buffers[task.output] = Some(output.buffer);
+        if self.items[0].node.engine().debugs_nan() {
+            check_finite(op, &specs(), output, device)?;
+        }
         Ok(())
     }
 
     /// The first input that the task's output can be written over: `unique`, so that nobody else holds its buffer,
     /// read for the last time, and laid out like the output. For a GPU that is another kernel, worth it only for what
     /// was there before the graph and is replaced in it, such as parameters.
-    fn donor(
-        &self,
-        at: usize,
-        task: &Task,
-        device: &dyn Device,
-        unique: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
+    fn donor(&self, at: usize, device: &dyn Device, unique: impl Fn(usize) -> bool) -> Option<usize> {
+        let task = &self.tasks[at];
         let output = &self.items[task.output].node.spec;
         let specs = || task.inputs.iter().map(|&(_, spec)| spec).collect::<Vec<_>>();
         (0..task.inputs.len()).find(|&i| {
@@ -250,29 +329,64 @@ impl<'a> Run<'a> {
                 && (device.kind() == DeviceKind::Cpu || !self.items[*root].pending)
                 && (spec.layout, spec.dtype.size()) == (output.layout, output.dtype.size())
                 && unique(i)
-                && device.in_place(&*task.op, i, &specs(), output)
+                && match self.merges(at, device) {
+                    true => spec.dtype == output.dtype,
+                    false => device.in_place(&*task.op, i, &specs(), output),
+                }
         })
     }
 
-    /// What a task will run: the copies of its inputs, and its op.
-    fn coming(&self, at: usize, task: &Task, device: &dyn Device) -> Vec<Coming> {
-        let output = self.items[task.output].node.spec;
-        if output.elements() == 0 {
-            return Vec::new();
-        }
-        let mut inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
+    /// What the tasks of a device will run: the copies of their inputs, and their ops.
+    fn coming(&self, tasks: impl Iterator<Item = usize>, device: &dyn Device) -> Vec<Coming> {
         let mut all = Vec::new();
-        for input in &mut inputs {
-            if let Some(copy) = copied(&*task.op, input, device)
-                && let Ok(output) = copy.output(&[])
-            {
-                all.push(Coming { op: Arc::new(copy), inputs: vec![*input], output, over: None });
-                *input = output;
+        // Late tasks, and the items whose buffers they write over.
+        let (mut batch, mut together) = (Vec::new(), Together::default());
+        let mut places: Vec<usize> = (0..self.items.len()).collect();
+        for at in tasks {
+            let task = &self.tasks[at];
+            let output = self.items[task.output].node.spec;
+            if output.elements() == 0 {
+                continue;
             }
+            let over = self.donor(at, device, |_| true);
+            if self.merges(at, device) {
+                places[task.output] = over.map_or(task.output, |i| places[task.inputs[i].0]);
+                let inputs: Vec<_> = task.inputs.iter().map(|&(root, spec)| (places[root], spec)).collect();
+                let written = (places[task.output], output);
+                if !together.add(&*task.op, &inputs, written, device.merges()) {
+                    all.push(self.merged(std::mem::take(&mut together), &batch));
+                    batch.clear();
+                    together.add(&*task.op, &inputs, written, device.merges());
+                }
+                batch.push(at);
+                continue;
+            }
+            let mut inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
+            for input in &mut inputs {
+                if let Some(copy) = copied(&*task.op, input, device)
+                    && let Ok(output) = copy.output(&[])
+                {
+                    all.push(Coming { op: Arc::new(copy), inputs: vec![*input], output, over: None });
+                    *input = output;
+                }
+            }
+            all.push(Coming { op: Arc::clone(&task.op), inputs, output, over });
         }
-        let over = self.donor(at, task, device, |_| true);
-        all.push(Coming { op: Arc::clone(&task.op), inputs, output, over });
+        if !together.is_empty() {
+            all.push(self.merged(together, &batch));
+        }
         all
+    }
+
+    /// What tasks put together will run.
+    fn merged(&self, together: Together, batch: &[usize]) -> Coming {
+        let (inputs, output) = together.operands();
+        let spec = |operand: Operand| {
+            let task = &self.tasks[batch[operand.member]];
+            task.inputs.get(operand.at).map_or(self.items[task.output].node.spec, |&(_, spec)| spec)
+        };
+        let inputs = inputs.into_iter().map(spec).collect();
+        Coming { op: Arc::new(together), inputs, output: spec(output), over: None }
     }
 
     /// An input as the device and the op want it: there, and contiguous unless the op takes strides.

@@ -1,10 +1,10 @@
 //! From pending nodes to tasks: views take no kernel, runs of elementwise ops become one.
 
 use super::execute::Item;
-use crate::expr::{Arg, Expr, Program, Row, Scalar, Step};
+use crate::expr::{Arg, Expr, Numbers, Program, Row, Scalar, Step};
 use crate::ops::elementwise::CAST_F16;
 use crate::ops::epilogue::Epilogue;
-use crate::ops::fused::Fused;
+use crate::ops::fused::{Fused, Together};
 use crate::{DType, Op, Spec};
 use std::any::Any;
 use std::sync::Arc;
@@ -21,18 +21,27 @@ pub(super) struct Task {
     pub inputs: Vec<(usize, Spec)>,
     /// The item computed.
     pub output: usize,
+    /// Whether it is rather run together with those beside it, see [`Together`].
+    pub merges: bool,
 }
+
+/// Bytes that a task may keep alive until the end of a graph; and of a result that takes longer to begin with than to
+/// compute.
+const LATE_BYTES: usize = 64 << 10;
 
 /// Steps that are rather computed again for each kernel that needs them than written and read.
 const CHEAP_STEPS: usize = 4;
+
+/// A number of the graph: an argument of an item's, or a constant item.
+type Number = (usize, usize);
 
 /// An elementwise program with the items it reads.
 #[derive(Clone, Default)]
 struct Part {
     program: Program,
     inputs: Vec<(usize, Spec)>,
-    /// The items that the program's scalars are.
-    constants: Vec<usize>,
+    /// What the program's scalars are.
+    constants: Vec<Number>,
 }
 
 impl Part {
@@ -51,12 +60,12 @@ impl Part {
         other.inputs.iter().filter(|input| !self.inputs.contains(input)).count()
     }
 
-    /// The scalar that constant item `item` is. Items, not values, are compared: a program must not change
-    /// with its numbers.
-    fn scalar(&mut self, item: usize, scalar: Scalar) -> Arg {
-        let known = self.constants.iter().position(|&constant| constant == item);
+    /// The scalar that a number is. Where it is from is compared, not its value: a program must not change with its
+    /// numbers.
+    fn scalar(&mut self, number: Number, scalar: Scalar) -> Arg {
+        let known = self.constants.iter().position(|&constant| constant == number);
         Arg::Scalar(known.unwrap_or_else(|| {
-            self.constants.push(item);
+            self.constants.push(number);
             self.program.scalars.push(scalar);
             self.constants.len() - 1
         }))
@@ -66,7 +75,7 @@ impl Part {
     fn append(&mut self, other: &Part) -> Arg {
         let inputs: Vec<usize> = other.inputs.iter().map(|&(root, spec)| self.input(root, spec)).collect();
         let scalars = other.constants.iter().zip(&other.program.scalars);
-        let scalars: Vec<Arg> = scalars.map(|(&item, &scalar)| self.scalar(item, scalar)).collect();
+        let scalars: Vec<Arg> = scalars.map(|(&number, &scalar)| self.scalar(number, scalar)).collect();
         let mut steps: Vec<Arg> = Vec::with_capacity(other.program.steps.len());
         let moved = |arg: Arg, steps: &[Arg]| match arg {
             Arg::Input(i) => Arg::Input(inputs[i]),
@@ -97,7 +106,7 @@ impl Part {
 
     fn task(self, spec: &Spec, output: usize) -> Task {
         let op = Fused { program: self.program, shape: *spec.shape(), dtype: spec.dtype };
-        Task { op: Arc::new(op), inputs: self.inputs, output }
+        Task { op: Arc::new(op), inputs: self.inputs, output, merges: false }
     }
 }
 
@@ -114,7 +123,8 @@ struct Consumers {
 pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
     let mut consumers = vec![Consumers::default(); items.len()];
     for (at, item) in items.iter().enumerate() {
-        let elementwise = item.pending && matches!(item.node.op.expr(), Some(Expr::Row(_)));
+        let elementwise =
+            item.pending && matches!(item.node.op.expr(), Some(Expr::Row(_) | Expr::Partial(..)));
         for &input in &item.inputs {
             let consumers = &mut consumers[input];
             consumers.others |= !elementwise;
@@ -129,32 +139,42 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
         }
         let spec = &item.node.spec;
         let operands = |at: usize| (items[at].root, items[at].node.spec);
-        match item.node.op.expr() {
+        let expr = item.node.op.expr();
+        match expr {
             Some(Expr::Constant(scalar)) => {
                 let mut part = Part::default();
-                part.scalar(at, scalar);
+                part.scalar((at, 0), scalar);
                 tasks.push(part.task(spec, at));
             }
-            Some(Expr::Row(row)) => {
+            Some(Expr::Row(row) | Expr::Partial(row, _)) => {
                 let mut part = Part::default();
                 let mut args: Vec<Arg> = Vec::with_capacity(3);
                 // The dtype of the last argument.
                 let mut from = spec.dtype;
+                let numbers = if let Some(Expr::Partial(_, numbers)) = expr { numbers } else { [None; 3] };
+                let arity = row.rule.arity();
                 // Inputs past those of the row are there for the gradient.
-                let inputs = &item.inputs[..row.rule.arity()];
-                for (position, &input) in inputs.iter().enumerate() {
+                let taken = arity - numbers.iter().flatten().count();
+                let mut inputs = item.inputs[..taken].iter().copied().enumerate();
+                for (argument, number) in numbers[..arity].iter().enumerate() {
+                    if let Some(scalar) = *number {
+                        from = scalar.dtype;
+                        args.push(part.scalar((at, argument), scalar));
+                        continue;
+                    }
+                    let Some((position, input)) = inputs.next() else { continue };
                     from = items[input].node.spec.dtype;
-                    if let Some(same) = inputs[..position].iter().position(|&other| other == input) {
-                        args.push(args[same]);
+                    if let Some(same) = item.inputs[..position].iter().position(|&other| other == input) {
+                        args.push(args[nth_input(&numbers, same)]);
                         continue;
                     }
                     let root = &items[items[input].root];
                     if let (true, Some(Expr::Constant(scalar))) = (root.pending, root.node.op.expr()) {
-                        args.push(part.scalar(items[input].root, scalar));
+                        args.push(part.scalar((items[input].root, 0), scalar));
                         continue;
                     }
                     // The inputs still to come need a place each at most.
-                    let room = MAX_INPUTS - (inputs.len() - position - 1) - part.inputs.len();
+                    let room = MAX_INPUTS - (taken - position - 1) - part.inputs.len();
                     if let Some(producer) = deferred[input].take() {
                         if part.added_by(&producer) <= room
                             && part.program.steps.len() + producer.program.steps.len() < MAX_STEPS
@@ -192,6 +212,7 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                 op: item.node.op.clone(),
                 inputs: item.inputs.iter().map(|&input| operands(input)).collect(),
                 output: at,
+                merges: false,
             }),
         }
     }
@@ -201,8 +222,35 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
     without_unused(&mut tasks, &kept);
     if fuse {
         epilogues(&mut tasks, items, &kept);
+        postpone(&mut tasks, items, &kept);
     }
     tasks
+}
+
+/// Which argument of a row the input of this place is.
+fn nth_input(numbers: &Numbers, place: usize) -> usize {
+    let inputs = numbers.iter().enumerate().filter(|(_, number)| number.is_none());
+    inputs.map(|(argument, _)| argument).nth(place).unwrap_or(place)
+}
+
+/// Marks what is rather run [together](Together) with others, and puts those of them at the end for whose results
+/// nothing in the graph waits but others of these.
+fn postpone(tasks: &mut [Task], items: &[Item], kept: &[bool]) {
+    let (mut awaited, mut last) = (vec![false; items.len()], true);
+    let mut late = vec![false; items.len()];
+    for task in tasks.iter_mut().rev() {
+        if Together::takes(&*task.op, task.inputs.iter().map(|&(_, spec)| spec)) {
+            let dying = |&&(root, _): &&(usize, Spec)| items[root].pending && !kept[root];
+            let bytes: usize = task.inputs.iter().filter(dying).map(|(_, spec)| spec.bytes()).sum();
+            late[task.output] = !awaited[task.output] && (last || bytes <= LATE_BYTES);
+            task.merges = late[task.output] || items[task.output].node.spec.bytes() <= LATE_BYTES;
+        }
+        if !late[task.output] {
+            last = false;
+            task.inputs.iter().for_each(|&(root, _)| awaited[root] = true);
+        }
+    }
+    tasks.sort_by_key(|task| late[task.output]);
 }
 
 /// Joins operations and the elementwise tasks that alone read their results.
@@ -246,7 +294,7 @@ fn epilogues(tasks: &mut Vec<Task>, items: &[Item], kept: &[bool]) {
             continue;
         };
         let (program, shape) = (fused.program.clone(), fused.shape);
-        let Task { op, inputs, output } = &tasks[before];
+        let Task { op, inputs, output, .. } = &tasks[before];
         let epilogue = Epilogue {
             op: Arc::clone(op),
             own: inputs.len(),
@@ -256,7 +304,7 @@ fn epilogues(tasks: &mut Vec<Task>, items: &[Item], kept: &[bool]) {
         };
         let others = task.inputs.iter().enumerate().filter(|&(i, _)| i != input);
         let inputs = inputs.iter().chain(others.map(|(_, read)| read)).copied().collect();
-        tasks[at] = Task { op: Arc::new(epilogue), inputs, output: task.output };
+        tasks[at] = Task { op: Arc::new(epilogue), inputs, output: task.output, merges: false };
         joined[before] = true;
     }
     let mut joined = joined.into_iter();

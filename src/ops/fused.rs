@@ -4,8 +4,10 @@
 //! cache, and each row is one vectorised loop. On the GPU the rows' WGSL expressions are written out
 //! into the template `shaders/elementwise.wgsl`.
 
+mod together;
 mod wgsl;
 
+pub(crate) use together::{Operand, Together};
 pub(super) use wgsl::finish_code;
 
 use super::scratch::with_scratch;

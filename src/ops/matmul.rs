@@ -206,9 +206,18 @@ impl Op for Matmul {
         let [a, b] = [&inputs[0], &inputs[1]];
         let upstream = &unwidened(upstream);
         let multiply = |a: &Tensor, b: &Tensor| Tensor::apply(Matmul, &[a, b]);
-        let of_a = multiply(upstream, &b.t()?)?.cast(a.dtype())?;
-        Ok(vec![Some(of_a), Some(multiply(&a.t()?, upstream)?.cast(b.dtype())?)])
+        // The gradient of a transposed view is transposed in memory too: that of the tensor behind it is not.
+        let gradient = |of: &Tensor, a: &Tensor, b: &Tensor| {
+            let product = if is_transposed(of) { multiply(&b.t()?, &a.t()?)?.t()? } else { multiply(a, b)? };
+            product.cast(of.dtype()).map(Some)
+        };
+        Ok(vec![gradient(a, upstream, &b.t()?)?, gradient(b, &a.t()?, upstream)?])
     }
+}
+
+/// Whether the columns of its matrices lie in one piece, and the rows do not.
+fn is_transposed(tensor: &Tensor) -> bool {
+    matches!(tensor.inner().spec.layout.strides(), [.., 1, columns] if *columns > 1)
 }
 
 fn check_inner(a: &Shape, b: &Shape, columns: usize, rows: usize) -> Result<()> {

@@ -13,7 +13,7 @@ pub(crate) use scopes::{autocasts, product, records_gradients, replay, replays, 
 use crate::device::{Buffer, DeviceKind};
 use crate::expr::Expr;
 use crate::graph::execute::{self, Mark};
-use crate::ops::elementwise::cast;
+use crate::ops::elementwise::{self, cast};
 use crate::{DType, Engine, Error, Layout, Op, Result, Shape, Spec};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,12 +115,15 @@ fn next_id() -> u64 {
 /// The output of an op, which for an elementwise one is that of its row.
 fn output(op: &dyn Op, inputs: &[Spec]) -> Result<Spec> {
     let spec = op.output(inputs)?;
-    if let Some(Expr::Row(row)) = op.expr() {
-        let expected = row.output(&inputs[..row.rule.arity().min(inputs.len())])?;
-        if spec != expected {
-            let [found, expected] = [spec, expected].map(|spec| format!("{} {}", spec.dtype, spec.shape()));
-            return Err(Error::op(op.name(), format!("the output is {found}, that of its row {expected}")));
-        }
+    let expected = match op.expr() {
+        _ if elementwise::is_plain(op) => return Ok(spec),
+        Some(Expr::Row(row)) => row.output(&inputs[..row.rule.arity().min(inputs.len())])?,
+        Some(Expr::Partial(row, numbers)) => row.output_with(&numbers, inputs)?,
+        Some(Expr::Constant(_)) | None => return Ok(spec),
+    };
+    if spec != expected {
+        let [found, expected] = [spec, expected].map(|spec| format!("{} {}", spec.dtype, spec.shape()));
+        return Err(Error::op(op.name(), format!("the output is {found}, that of its row {expected}")));
     }
     Ok(spec)
 }

@@ -1,9 +1,7 @@
 //! `+`, `-`, `*`, `/` and unary `-`, each returning a `Result`.
 
 use super::Tensor;
-use crate::expr::Scalar;
-use crate::ops::constant::Constant;
-use crate::{DType, Engine, Result};
+use crate::Result;
 
 /// What can stand on the right of a binary operation: a tensor or a number.
 #[derive(Clone, Copy, Debug)]
@@ -12,16 +10,6 @@ pub enum Operand<'a> {
     Tensor(&'a Tensor),
     /// A number, taken in the other operand's dtype.
     Number(f64),
-}
-
-impl Operand<'_> {
-    /// The operand as a tensor beside one of this dtype.
-    pub(crate) fn tensor(self, dtype: DType, engine: &Engine) -> Result<Tensor> {
-        match self {
-            Operand::Tensor(tensor) => Ok(tensor.clone()),
-            Operand::Number(value) => Tensor::generate(Constant(Scalar::new(value, dtype)), engine),
-        }
-    }
 }
 
 impl<'a> From<&'a Tensor> for Operand<'a> {

@@ -36,6 +36,9 @@ struct Rates {
     bytes: f64,
 }
 
+/// Buffers of a kernel of several programs: each takes a place of the few that Metal has.
+const MERGED: u32 = 24;
+
 /// A GPU, real or software, that Kiln runs operations on.
 pub struct GpuDevice {
     kind: DeviceKind,
@@ -302,6 +305,7 @@ impl GpuDevice {
         for (kernel, pipeline) in plan.kernels.iter().zip(&ready.pipelines) {
             let bound = kernel.bindings.iter().map(|&binding| match binding {
                 Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, false),
+                Binding::Both(i) => self.bound(inputs.get(i).ok_or_else(missing)?, true),
                 Binding::Output => self.bound(output, true),
                 Binding::Scratch(i) | Binding::Written(i) => {
                     let (block, &bytes) = scratch.get(i).zip(plan.scratch.get(i)).ok_or_else(missing)?;
@@ -429,6 +433,11 @@ impl Device for GpuDevice {
     fn in_place(&self, op: &dyn Op, index: usize, inputs: &[Spec], output: &Spec) -> bool {
         let inputs = self.all_as_bound(inputs.iter());
         self.ready(op, &inputs, &as_written(output), Some(index)).is_some_and(|ready| ready.allowed)
+    }
+
+    fn merges(&self) -> usize {
+        let enough = self.caps.storage_buffers >= Caps::default().storage_buffers;
+        if enough { self.caps.storage_buffers.min(MERGED) as usize } else { 0 }
     }
 
     fn prepare(&self, coming: &mut dyn Iterator<Item = Coming>) {

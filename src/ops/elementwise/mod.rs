@@ -9,10 +9,12 @@ mod unary;
 pub(crate) use arithmetic::{ADD, MUL};
 pub(crate) use compare::{CAST_F16, cast};
 
+use super::constant::Constant;
 use super::fused::Fused;
 use crate::device::{Caps, Plan};
-use crate::expr::{Arg, Expr, Program, Row, Step};
+use crate::expr::{Arg, Expr, Numbers, Program, Row, Scalar, Step};
 use crate::{DType, Error, Op, Operand, Output, Result, Spec, Tensor, View};
+use std::any::Any;
 
 /// Every row, for the tests' table.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
@@ -22,33 +24,46 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         .copied()
 }
 
-/// A row as an op. Its inputs have one shape: broadcasting is a view before it.
+/// A row as an op; arguments that are no numbers are its inputs. They have one shape: broadcasting is a view before
+/// it.
 #[derive(Debug)]
-struct Elementwise(&'static Row);
+struct Elementwise {
+    row: &'static Row,
+    numbers: Numbers,
+}
 
 impl Elementwise {
     /// The program of this row alone.
     fn fused(&self, inputs: &[Spec], output: &Spec) -> Fused {
-        let last = inputs.len() - 1;
+        let mut scalars = Vec::new();
+        let number = |scalar: Scalar| {
+            scalars.push(scalar);
+            (Arg::Scalar(scalars.len() - 1), scalar.dtype)
+        };
+        let args = self.row.arguments(&self.numbers, number, |at| (Arg::Input(at), inputs[at].dtype));
+        let last = args.len() - 1;
         let step = Step {
-            row: self.0,
-            args: [0, 1, 2].map(|i| Arg::Input(i.min(last))),
-            from: inputs[last].dtype,
+            row: self.row,
+            args: [0, 1, 2].map(|i| args[i.min(last)].0),
+            from: args[last].1,
             to: output.dtype,
         };
         let inputs = inputs.iter().map(|spec| spec.dtype).collect();
-        let program = Program { inputs, scalars: Vec::new(), steps: vec![step] };
-        Fused { program, shape: *output.shape(), dtype: output.dtype }
+        Fused {
+            program: Program { inputs, scalars, steps: vec![step] },
+            shape: *output.shape(),
+            dtype: output.dtype,
+        }
     }
 }
 
 impl Op for Elementwise {
     fn name(&self) -> &'static str {
-        self.0.name
+        self.row.name
     }
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        self.0.output(inputs)
+        self.row.output_with(&self.numbers, inputs)
     }
 
     fn strided(&self) -> bool {
@@ -73,12 +88,26 @@ impl Op for Elementwise {
     }
 
     fn expr(&self) -> Option<Expr> {
-        Some(Expr::Row(self.0))
+        Some(Expr::Partial(self.row, self.numbers))
     }
 
     fn gradient(&self, inputs: &[Tensor], output: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        (self.0.gradient)(inputs, output, upstream)
+        if self.numbers.iter().all(Option::is_none) {
+            return (self.row.gradient)(inputs, output, upstream);
+        }
+        let full = |number| Tensor::generate(Constant(number), output.engine())?.broadcast_to(output.shape());
+        let arguments = self.row.arguments(&self.numbers, full, |at| Ok(inputs[at].clone()));
+        let arguments = arguments.into_iter().collect::<Result<Vec<_>>>()?;
+        let gradients = (self.row.gradient)(&arguments, output, upstream)?;
+        let of_inputs = gradients.into_iter().zip(&self.numbers).filter(|(_, number)| number.is_none());
+        Ok(of_inputs.map(|(gradient, _)| gradient).collect())
     }
+}
+
+/// Whether an op is nothing but a row of the table.
+pub(crate) fn is_plain(op: &dyn Op) -> bool {
+    let op: &dyn Any = op;
+    op.is::<Elementwise>()
 }
 
 /// Records a row over tensors and numbers, broadcast to one shape. Numbers take the dtype of the
@@ -89,19 +118,36 @@ pub(crate) fn record(row: &'static Row, first: &Tensor, rest: &[Operand]) -> Res
         Operand::Tensor(tensor) if dtype == DType::Bool => tensor.dtype(),
         _ => dtype,
     });
-    let mut operands = vec![first.clone()];
-    for operand in rest {
-        operands.push(operand.tensor(dtype, first.engine())?);
+    let mut numbers = Numbers::default();
+    let (mut shape, mut stretched) = (*first.shape(), false);
+    for (operand, number) in rest.iter().zip(&mut numbers[1..]) {
+        match operand {
+            Operand::Number(value) => *number = Some(Scalar::new(*value, dtype)),
+            Operand::Tensor(tensor) if *tensor.shape() == shape => {}
+            Operand::Tensor(tensor) => {
+                stretched = true;
+                shape = shape.broadcast(tensor.shape()).ok_or_else(|| {
+                    let shapes: Vec<_> = tensors(first, rest).map(|t| t.shape().to_string()).collect();
+                    Error::op(row.name, format!("shapes {} do not broadcast together", shapes.join(" and ")))
+                })?;
+            }
+        }
     }
-    let mut shape = *first.shape();
-    for operand in &operands[1..] {
-        shape = shape.broadcast(operand.shape()).ok_or_else(|| {
-            let shapes: Vec<_> = operands.iter().map(|t| t.shape().to_string()).collect();
-            Error::op(row.name, format!("shapes {} do not broadcast together", shapes.join(" and ")))
-        })?;
+    let op = Elementwise { row, numbers };
+    if !stretched {
+        return Tensor::apply(op, &tensors(first, rest).collect::<Vec<_>>());
     }
-    let operands = operands.iter().map(|t| t.broadcast_to(shape)).collect::<Result<Vec<_>>>()?;
-    Tensor::apply(Elementwise(row), &operands.iter().collect::<Vec<_>>())
+    let stretched = tensors(first, rest).map(|t| t.broadcast_to(shape)).collect::<Result<Vec<_>>>()?;
+    Tensor::apply(op, &stretched.iter().collect::<Vec<_>>())
+}
+
+/// The tensors among operands.
+fn tensors<'a>(first: &'a Tensor, rest: &'a [Operand<'a>]) -> impl Iterator<Item = &'a Tensor> {
+    let others = rest.iter().filter_map(|operand| match operand {
+        Operand::Tensor(tensor) => Some(*tensor),
+        Operand::Number(_) => None,
+    });
+    std::iter::once(first).chain(others)
 }
 
 /// The methods that record rows: `unary_methods! { /// doc  name => ROW; }`.

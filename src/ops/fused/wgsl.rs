@@ -11,7 +11,7 @@ pub(super) const LANES: usize = 4;
 
 /// How an invocation reads an input at its elements.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Load {
+pub(super) enum Load {
     /// One vector.
     Vector,
     /// One element, which all share.
@@ -35,7 +35,7 @@ impl Load {
     }
 
     /// The functions that read input `i` at place `p` of `name`: what an invocation wants there, and one element.
-    fn declare(self, code: &mut String, i: usize, dtype: DType, name: &str) -> Result {
+    pub(super) fn declare(self, code: &mut String, i: usize, dtype: DType, name: &str) -> Result {
         let vector = self == Load::Vector;
         let value = match dtype {
             DType::F16 => {
@@ -77,7 +77,7 @@ fn word(dtype: DType) -> &'static str {
 }
 
 /// The type of the elements of an invocation in memory.
-fn vector(dtype: DType) -> String {
+pub(super) fn vector(dtype: DType) -> String {
     match dtype {
         DType::F16 => "vec2<u32>".into(),
         _ => format!("vec4<{}>", word(dtype)),
@@ -93,20 +93,24 @@ fn register(dtype: DType) -> &'static str {
 }
 
 /// Words of the uniform, and how the kernel names them.
-struct Params {
+pub(super) struct Params {
     name: &'static str,
     words: Vec<u32>,
 }
 
 impl Params {
-    fn push(&mut self, value: u32) -> String {
+    pub(super) fn new(name: &'static str) -> Params {
+        Params { name, words: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, value: u32) -> String {
         let at = self.words.len();
         self.words.push(value);
         format!("{}[{}][{}]", self.name, at / 4, at % 4)
     }
 
     /// As whole vectors.
-    fn vectors(mut self) -> Vec<u32> {
+    pub(super) fn vectors(mut self) -> Vec<u32> {
         self.words.resize(self.words.len().next_multiple_of(4), 0);
         self.words
     }
@@ -139,10 +143,10 @@ impl<'a> Writer<'a> {
         let layouts: Vec<_> = inputs.iter().map(|spec| spec.layout).collect();
         let loops = Loops::new(&fused.shape, &layouts);
         let whole = loops.dims.last().is_some_and(|size| size.is_multiple_of(LANES));
-        let mut params = Params { name, words: Vec::new() };
+        let mut params = Params::new(name);
         let scalars: Vec<String> = fused.numbers().into_iter().map(|bits| params.push(bits)).collect();
         let mut code = String::new();
-        compute(fused, &mut code, &scalars)?;
+        compute(fused, &mut code, "compute", &scalars)?;
         let strided = inputs.iter().any(|spec| Access::of(spec) == Access::Strided);
         let sizes = loops.dims.iter().filter(|_| strided).map(|&size| params.push(size as u32)).collect();
         let places = (inputs.iter().zip(&loops.strides))
@@ -331,11 +335,11 @@ fn advance(code: &mut String, sizes: &[String], whole: bool) -> Result {
 }
 
 /// The function of one element; `scalars` is where in the uniform they are.
-fn compute(fused: &Fused, code: &mut String, scalars: &[String]) -> Result {
+pub(super) fn compute(fused: &Fused, code: &mut String, name: &str, scalars: &[String]) -> Result {
     let program = &fused.program;
     let arguments = program.inputs.iter().enumerate().map(|(i, &dtype)| format!("x{i}: {}", register(dtype)));
     let arguments = arguments.collect::<Vec<_>>().join(", ");
-    writeln!(code, "fn compute({arguments}) -> {} {{", register(program.dtype()))?;
+    writeln!(code, "fn {name}({arguments}) -> {} {{", register(program.dtype()))?;
     for (i, (scalar, word)) in program.scalars.iter().zip(scalars).enumerate() {
         match scalar.dtype {
             DType::Bool => writeln!(code, "  let s{i} = {word} != 0u;")?,

@@ -1,0 +1,317 @@
+//! Several elementwise programs by one GPU kernel.
+//!
+//! A training step ends with the updates of all parameters and of what the optimiser keeps of each: hundreds of
+//! programs, mostly of few elements, that wait for each other element by element or not at all. One kernel runs as
+//! many as its bindings allow: those that touch what one of them writes in the same invocations, the others beside
+//! them in workgroups of their own.
+
+use super::wgsl::{LANES, Load, Params, compute, shader, vector};
+use super::{Fused, GROUP};
+use crate::device::{Binding, Caps, Kernel, Plan, Shader};
+use crate::expr::Access;
+use crate::{DType, Error, Identity, Op, Result, Spec, Tensor};
+use std::any::Any;
+use std::fmt::Write;
+use std::hash::{Hash, Hasher};
+
+/// Members at most, for each a bit.
+const MAX_MEMBERS: usize = u32::BITS as usize;
+
+/// Programs in the order in which they are to be run.
+#[derive(Debug, Default)]
+pub(crate) struct Together {
+    members: Vec<Member>,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Member {
+    fused: Fused,
+    /// The slot of each input, and whether it is read element by element; otherwise one element is read for all.
+    inputs: Vec<(usize, bool)>,
+    /// The slot of the output.
+    output: usize,
+    /// The members that run in the same invocations, by the number of one of them.
+    group: usize,
+}
+
+/// A part of a buffer that is bound once, whoever reads and writes it.
+#[derive(Debug)]
+struct Slot {
+    buffer: usize,
+    offset: usize,
+    dtype: DType,
+    /// How far any member reaches, and by which operand.
+    end: usize,
+    operand: Operand,
+    written: bool,
+    /// A bit for each member that reads or writes it.
+    members: u32,
+    /// The elements of its members, if all of them read it element by element.
+    elements: Option<usize>,
+}
+
+/// Which input of which member, or past the inputs its output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Operand {
+    pub member: usize,
+    pub at: usize,
+}
+
+/// Whether a member of so many elements reads an input element by element; none where it reads neither so nor one
+/// element for all.
+fn by_element(spec: &Spec, elements: usize) -> Option<bool> {
+    let aligned = spec.layout.is_contiguous() && spec.layout.offset.is_multiple_of(LANES);
+    match Access::of(spec) {
+        Access::Linear | Access::Single if spec.elements() == elements && aligned => Some(true),
+        Access::Single => Some(false),
+        Access::Linear | Access::Strided => None,
+    }
+}
+
+impl Together {
+    /// The program of an operation that can be a member.
+    fn program<'a>(op: &'a dyn Op, mut inputs: impl Iterator<Item = Spec>) -> Option<&'a Fused> {
+        let op: &dyn Any = op;
+        let fused: &Fused = op.downcast_ref()?;
+        let elements = fused.shape.elements();
+        let fits = matches!(fused.dtype, DType::F32 | DType::I32)
+            && fused.dtype == fused.program.dtype()
+            && elements > 0
+            && inputs.all(|spec| by_element(&spec, elements).is_some());
+        fits.then_some(fused)
+    }
+
+    /// Whether an operation on such inputs can be a member.
+    pub fn takes(op: &dyn Op, inputs: impl Iterator<Item = Spec>) -> bool {
+        Together::program(op, inputs).is_some()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Adds an operation, its inputs and its output given by the numbers of their buffers and by what lies there.
+    /// False, with nothing changed, where it cannot be: it takes more than `most` bindings in all, or it reads what
+    /// another member writes, or the other way round, at other than the same elements.
+    pub fn add(&mut self, op: &dyn Op, inputs: &[(usize, Spec)], output: (usize, Spec), most: usize) -> bool {
+        let Some(fused) = Together::program(op, inputs.iter().map(|&(_, spec)| spec)) else { return false };
+        let elements = fused.shape.elements();
+        let member = self.members.len();
+        let mut places = Vec::with_capacity(inputs.len() + 1);
+        // New slots by their operands, and the members to run before this one in its invocations.
+        let (mut new, mut before) = (Vec::with_capacity(inputs.len() + 1), 0);
+        for (at, &(buffer, spec)) in inputs.iter().chain([&output]).enumerate() {
+            let writes = at == inputs.len();
+            let (offset, own) = (spec.layout.offset, by_element(&spec, elements) == Some(true));
+            for slot in self.slots.iter().filter(|slot| slot.buffer == buffer && (slot.written || writes)) {
+                let same = slot.offset == offset && slot.dtype == spec.dtype;
+                if !(same && own && slot.elements == Some(elements)) {
+                    return false;
+                }
+                before |= slot.members;
+            }
+            let over = |&&(other, read): &&(usize, Spec)| {
+                let same = read.layout.offset == offset && read.dtype == spec.dtype;
+                other == buffer && !(same && by_element(&read, elements) == Some(true))
+            };
+            if writes && inputs.iter().any(|input| over(&input)) {
+                return false;
+            }
+            let end = spec.layout.extent().end;
+            let slot = Slot {
+                buffer,
+                offset,
+                dtype: spec.dtype,
+                end,
+                operand: Operand { member, at },
+                written: writes,
+                members: 0,
+                elements: own.then_some(elements),
+            };
+            let known =
+                |known: &Slot| (known.buffer, known.offset, known.dtype) == (buffer, offset, spec.dtype);
+            let place = self.slots.iter().position(known);
+            let place = place.or_else(|| Some(self.slots.len() + new.iter().position(known)?));
+            places.push((place.unwrap_or(self.slots.len() + new.len()), own));
+            if place.is_none() {
+                new.push(slot);
+            }
+        }
+        if self.slots.len() + new.len() > most || member == MAX_MEMBERS {
+            return false;
+        }
+        self.slots.append(&mut new);
+        for (at, (&(place, own), (_, spec))) in places.iter().zip(inputs.iter().chain([&output])).enumerate()
+        {
+            let slot = &mut self.slots[place];
+            slot.members |= 1 << member;
+            slot.written |= at == inputs.len();
+            slot.elements = slot.elements.filter(|&known| own && known == elements);
+            if spec.layout.extent().end > slot.end {
+                (slot.end, slot.operand) = (spec.layout.extent().end, Operand { member, at });
+            }
+        }
+        let joined: Vec<usize> =
+            (0..member).filter(|i| before >> i & 1 == 1).map(|i| self.members[i].group).collect();
+        for other in self.members.iter_mut().filter(|other| joined.contains(&other.group)) {
+            other.group = member;
+        }
+        let (output, inputs) =
+            places.split_last().map_or((0, &[][..]), |(&(output, _), inputs)| (output, inputs));
+        let fused = Fused { program: fused.program.clone(), shape: fused.shape, dtype: fused.dtype };
+        self.members.push(Member { fused, inputs: inputs.to_vec(), output, group: member });
+        true
+    }
+
+    /// What the operation is to be given: for each input one of the operands that it is, and for the output.
+    pub fn operands(&self) -> (Vec<Operand>, Operand) {
+        let output = self.result();
+        let inputs = self.slots.iter().enumerate().filter(|&(at, _)| at != output);
+        (inputs.map(|(_, slot)| slot.operand).collect(), self.slots[output].operand)
+    }
+
+    /// The slot that is the operation's output; the others are its inputs.
+    fn result(&self) -> usize {
+        self.members.first().map_or(0, |member| member.output)
+    }
+
+    /// The code for the template, the uniform's words, and how many invocations there are.
+    fn generate(&self, specs: &[Spec]) -> std::result::Result<(String, Vec<u32>, usize), std::fmt::Error> {
+        let (mut code, mut params) = (String::new(), Params::new("params"));
+        let numbers: Vec<String> = self.numbers().into_iter().map(|bits| params.push(bits)).collect();
+        let mut numbers = numbers.as_slice();
+        for (at, member) in self.members.iter().enumerate() {
+            let (own, rest) = numbers.split_at(member.fused.program.scalars.len());
+            compute(&member.fused, &mut code, &format!("compute{at}"), own)?;
+            numbers = rest;
+        }
+        // The bindings of the inputs come first.
+        let (mut binding, mut offsets) = (1, Vec::with_capacity(self.slots.len()));
+        for (at, (slot, spec)) in self.slots.iter().zip(specs).enumerate() {
+            let access = if slot.written { "read_write" } else { "read" };
+            let bound = if at == self.result() { self.slots.len() } else { binding };
+            binding += usize::from(at != self.result());
+            let kind = vector(slot.dtype);
+            writeln!(code, "@group(0) @binding({bound}) var<storage, {access}> slot{at}: array<{kind}>;")?;
+            Load::Vector.declare(&mut code, at, slot.dtype, &format!("slot{at}"))?;
+            offsets.push(params.push(spec.layout.offset as u32));
+        }
+        let mut start = 0;
+        let mut choice = String::new();
+        for group in 0..self.members.len() {
+            let members = || self.members.iter().enumerate().filter(|(_, member)| member.group == group);
+            let Some((_, first)) = members().next() else { continue };
+            writeln!(code, "fn group{group}(i: u32) {{\n  let first = {LANES}u * i;")?;
+            // Slots whose elements are in a variable.
+            let (mut own, mut shared) = (vec![false; self.slots.len()], vec![false; self.slots.len()]);
+            for (at, member) in members() {
+                for &(slot, by_element) in &member.inputs {
+                    let offset = &offsets[slot];
+                    match by_element {
+                        true if !std::mem::replace(&mut own[slot], true) => {
+                            writeln!(code, "  var own{slot} = load{slot}({offset} + first);")?;
+                        }
+                        false if !std::mem::replace(&mut shared[slot], true) => {
+                            writeln!(code, "  let shared{slot} = element{slot}({offset});")?;
+                        }
+                        _ => {}
+                    }
+                }
+                let value = |lane: usize| {
+                    let argument = |&(slot, by_element): &(usize, bool)| match by_element {
+                        true => format!("own{slot}[{lane}]"),
+                        false => format!("shared{slot}"),
+                    };
+                    let arguments: Vec<String> = member.inputs.iter().map(argument).collect();
+                    format!("compute{at}({})", arguments.join(", "))
+                };
+                let output = member.output;
+                let declare = if std::mem::replace(&mut own[output], true) { "" } else { "var " };
+                let values: Vec<String> = (0..LANES).map(value).collect();
+                writeln!(code, "  {declare}own{output} = vec4({});", values.join(", "))?;
+                writeln!(code, "  slot{output}[i] = own{output};")?;
+            }
+            writeln!(code, "}}")?;
+            let vectors = first.fused.shape.elements().div_ceil(LANES);
+            let (from, count) = (params.push(start as u32), params.push(vectors as u32));
+            start += vectors.next_multiple_of(GROUP);
+            let past = params.push(start as u32);
+            writeln!(
+                choice,
+                "  if i < {past} {{ if i - {from} < {count} {{ group{group}(i - {from}); }} return; }}"
+            )?;
+        }
+        writeln!(code, "fn store(i: u32) {{\n{choice}}}")?;
+        Ok((code, params.vectors(), start))
+    }
+}
+
+impl Hash for Together {
+    /// By what is compiled, and by sizes; which buffers it is about does not matter.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for Member { fused, inputs, output, group } in &self.members {
+            fused.hash(state);
+            (fused.shape.elements(), inputs, output, group).hash(state);
+        }
+        self.slots.iter().for_each(|slot| slot.written.hash(state));
+    }
+}
+
+impl Op for Together {
+    fn name(&self) -> &'static str {
+        "fused"
+    }
+
+    fn output(&self, _: &[Spec]) -> Result<Spec> {
+        let first = self.members.first().ok_or_else(|| Error::op("fused", "no programs"))?;
+        first.fused.output(&[])
+    }
+
+    fn strided(&self) -> bool {
+        true
+    }
+
+    fn half(&self) -> bool {
+        true
+    }
+
+    fn flops(&self, _: &[Spec], _: &Spec) -> u64 {
+        let elements =
+            |member: &Member| (member.fused.shape.elements() * member.fused.program.steps.len()) as u64;
+        self.members.iter().map(elements).sum()
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        self.members.iter().flat_map(|member| member.fused.numbers()).collect()
+    }
+
+    fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
+        let result = self.result();
+        let mut specs = inputs.to_vec();
+        specs.insert(result, *output);
+        if specs.iter().any(|spec| !caps.reads_vectors(spec.layout.extent().end * spec.dtype.size())) {
+            return None;
+        }
+        let (body, params, invocations) = self.generate(&specs).ok()?;
+        let bound =
+            |(at, slot): (usize, &Slot)| if slot.written { Binding::Both(at) } else { Binding::Input(at) };
+        let inputs = self.slots.iter().enumerate().filter(|&(at, _)| at != result).map(|(_, slot)| slot);
+        let source = shader(&body)?;
+        Some(Plan::one(Kernel {
+            shader: Shader::text(body, source),
+            constants: vec![("PARAMS", format!("{}u", params.len() / 4).into())],
+            bindings: inputs.enumerate().map(bound).chain([Binding::Output]).collect(),
+            params,
+            groups: Kernel::fold(invocations / GROUP, caps),
+        }))
+    }
+
+    fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Err(Error::op("fused", "is made by the scheduler and has no gradient of its own"))
+    }
+}
