@@ -30,31 +30,67 @@ fn one() -> Result<(Params, Param)> {
     Ok((params, param))
 }
 
+/// The engines that are there; without a GPU the CPU alone, unless `KILN_REQUIRE_GPU` is set.
+fn engines() -> Vec<Engine> {
+    let required = std::env::var_os("KILN_REQUIRE_GPU").is_some_and(|value| value != "0");
+    let gpu = Engine::new("gpu");
+    assert!(gpu.is_ok() || !required, "{gpu:?}");
+    [Engine::cpu()].into_iter().chain(gpu).collect()
+}
+
 /// Gradients that are `direction` for this parameter.
 fn gradients(param: &Param, direction: &[f32]) -> Result<Gradients> {
-    let value = param.get();
-    value.mul(&Tensor::from_slice(direction, value.shape(), value.engine())?)?.sum(.., false)?.backward()
+    towards(param, direction)?.backward()
 }
+
+/// A loss whose gradient is `direction`.
+fn towards(param: &Param, direction: &[f32]) -> Result<Tensor> {
+    let value = param.get();
+    value.mul(&Tensor::from_slice(direction, value.shape(), value.engine())?)?.sum(.., false)
+}
+
+/// Sizes of parameters: more of them than one kernel updates, some no whole vectors, one of a single number.
+const SIZES: [usize; 10] = [N, 1, 300, 64, 5, 1025, 2, 33, 12, 256];
 
 /// Runs an optimiser for some steps beside `rule`, which updates one number from its gradient, the
 /// number of the step from 1 and two numbers of state.
 fn compare(
-    make: impl FnOnce(&Params) -> Result<Box<dyn Optimizer>>,
+    make: impl Fn(&Params) -> Result<Box<dyn Optimizer>>,
     rule: impl Fn(&mut f64, f64, i32, &mut [f64; 2]),
 ) -> Result<()> {
-    let (params, param) = one()?;
-    let mut optimizer = make(&params)?;
-    let mut want: Vec<f64> = param.get().to_vec::<f32>()?.iter().map(|&v| f64::from(v)).collect();
-    let mut state = [[0.0; 2]; N];
-    for step in 1..=6 {
-        let direction = noise(N, step as u32);
-        for ((want, state), &g) in want.iter_mut().zip(&mut state).zip(&direction) {
-            rule(want, f64::from(g), step, state);
+    for engine in engines() {
+        let params = Params::new(&engine, 5);
+        let parameter = |(i, n)| params.parameter(&format!("w{i}"), n, Init::Normal { mean: 0.0, std: 1.0 });
+        let all: Vec<Param> = SIZES.into_iter().enumerate().map(parameter).collect::<Result<_>>()?;
+        let mut optimizer = make(&params)?;
+        let read =
+            |param: &Param| Ok::<_, kiln::Error>(param.get().to_vec::<f32>()?.into_iter().map(f64::from));
+        let mut want =
+            all.iter().map(|param| Ok(read(param)?.collect())).collect::<Result<Vec<Vec<f64>>>>()?;
+        let mut state = SIZES.map(|n| vec![[0.0; 2]; n]);
+        let mut held = None;
+        for step in 1..=6 {
+            let directions: Vec<_> = (0..).zip(SIZES).map(|(i, n)| noise(n, 10 * step + i)).collect();
+            let mut losses = Vec::new();
+            for (i, param) in all.iter().enumerate() {
+                losses.push(towards(param, &directions[i])?);
+                for ((want, state), &g) in want[i].iter_mut().zip(&mut state[i]).zip(&directions[i]) {
+                    rule(want, f64::from(g), step as i32, state);
+                }
+            }
+            if step == 4 {
+                held = Some((all[2].get(), all[2].get().to_vec::<f32>()?));
+            }
+            optimizer
+                .step(Tensor::stack(&losses.iter().collect::<Vec<_>>(), 0)?.sum(.., false)?.backward()?)?;
+            for (param, want) in all.iter().zip(&want) {
+                for (got, want) in read(param)?.zip(want) {
+                    assert!((got - want).abs() < 1e-6, "{engine:?}, step {step}: {got} instead of {want}");
+                }
+            }
         }
-        optimizer.step(gradients(&param, &direction)?)?;
-        for (&got, &want) in param.get().to_vec::<f32>()?.iter().zip(&want) {
-            assert!((f64::from(got) - want).abs() < 1e-6, "step {step}: {got} instead of {want}");
-        }
+        // Whoever holds an old value keeps it.
+        assert!(held.is_some_and(|(value, numbers)| value.to_vec::<f32>().is_ok_and(|now| now == numbers)));
     }
     Ok(())
 }

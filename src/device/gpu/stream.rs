@@ -192,6 +192,12 @@ impl Stream {
         self.epoch
     }
 
+    /// Dispatches recorded since the last submit.
+    #[cfg(test)]
+    pub fn dispatches(&self) -> usize {
+        self.dispatches
+    }
+
     /// Records a dispatch, in pieces where it is long; submits when enough has come together.
     pub fn dispatch(&mut self, dispatch: &Dispatch) -> Result<()> {
         if !dispatch.pipeline.divisible {

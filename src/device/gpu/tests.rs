@@ -482,3 +482,26 @@ fn a_kept_plan_runs_with_the_numbers_of_its_run() {
         assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn updates_of_many_parameters_take_few_kernels() {
+    let Some(device) = device() else { return };
+    let device = Arc::new(device);
+    let engine = crate::Engine::with_devices(Some(device.clone()), "a test");
+    let of = |value: f32, n: usize| Tensor::from_vec(vec![value; n], [n], &engine).unwrap();
+    let (mut targets, sizes) = (Vec::new(), [5usize, 64, 1003, 1, 300, 12]);
+    for n in sizes {
+        let [parameter, velocity, gradient] = [1.0, 2.0, 3.0].map(|value| of(value, n));
+        let velocity = velocity.mul(0.5).unwrap().add(&gradient).unwrap();
+        targets.push(parameter.sub(&velocity.mul(0.25).unwrap()).unwrap());
+        targets.push(velocity);
+    }
+    device.synchronize().unwrap();
+    crate::eval(&targets).unwrap();
+    let dispatches = lock(&device.stream).dispatches();
+    assert!((1..=6).contains(&dispatches), "{dispatches}");
+    for (pair, n) in targets.chunks(2).zip(sizes) {
+        assert_eq!(pair[0].to_vec::<f32>().unwrap(), vec![0.0; n]);
+        assert_eq!(pair[1].to_vec::<f32>().unwrap(), vec![4.0; n]);
+    }
+}

@@ -315,3 +315,74 @@ impl Op for Together {
         Err(Error::op("fused", "is made by the scheduler and has no gradient of its own"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Shape;
+    use crate::expr::{Arg, Program, Row, Step};
+    use crate::ops::elementwise::{ADD, CAST_F16};
+
+    /// A row of two inputs of this dtype.
+    fn op(row: &'static Row, n: usize, dtype: DType) -> Fused {
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Input(1)];
+        let steps = vec![Step { row, args, from: DType::F32, to: dtype }];
+        let program = Program { inputs: vec![DType::F32; 2], scalars: Vec::new(), steps };
+        Fused { program, shape: Shape::new(&[n]).unwrap(), dtype }
+    }
+
+    fn vector(n: usize) -> Spec {
+        Spec::new(DType::F32, Shape::new(&[n]).unwrap())
+    }
+
+    /// Whether a sum of `n` numbers can be added: of two buffers into a third.
+    fn sum(together: &mut Together, n: usize, [a, b, to]: [usize; 3]) -> bool {
+        together.add(&op(&ADD, n, DType::F32), &[(a, vector(n)), (b, vector(n))], (to, vector(n)), 24)
+    }
+
+    fn groups(together: &Together) -> Vec<usize> {
+        together.members.iter().map(|member| member.group).collect()
+    }
+
+    #[test]
+    fn what_waits_for_each_other_runs_in_the_same_invocations() {
+        let mut together = Together::default();
+        // Two of their own, and one that reads the results of both.
+        assert!(sum(&mut together, 8, [0, 1, 2]) && sum(&mut together, 8, [3, 1, 4]));
+        assert_eq!(groups(&together), [0, 1]);
+        assert!(sum(&mut together, 8, [2, 4, 5]));
+        assert_eq!(groups(&together), [2, 2, 2]);
+        // One over what another reads.
+        assert!(sum(&mut together, 12, [6, 7, 8]) && sum(&mut together, 12, [7, 9, 7]));
+        assert_eq!(groups(&together), [2, 2, 2, 4, 4]);
+        assert_eq!(together.slots.len(), 10);
+    }
+
+    #[test]
+    fn what_would_see_a_result_too_early_or_too_late_is_refused() {
+        let mut together = Together::default();
+        assert!(sum(&mut together, 8, [0, 1, 2]));
+        // A result of another size; one element of it for all; and over what is read otherwise.
+        assert!(!sum(&mut together, 4, [2, 1, 3]));
+        let part = |start, count| vector(8).layout.slice(0, start, count, 1);
+        let first = Spec { layout: part(0, 1).broadcast(*vector(8).shape()), ..vector(8) };
+        let later = Spec { layout: part(4, 4), ..vector(4) };
+        let add = |together: &mut Together, n, a: (usize, Spec), to| {
+            together.add(&op(&ADD, n, DType::F32), &[a, (7, vector(n))], (to, vector(n)), 24)
+        };
+        assert!(!add(&mut together, 8, (2, first), 3));
+        assert!(!add(&mut together, 4, (2, later), 3));
+        assert!(add(&mut together, 4, (1, later), 5), "another part of what is only read");
+        assert!(!sum(&mut together, 8, [8, 9, 1]));
+        assert_eq!(together.members.len(), 2);
+    }
+
+    #[test]
+    fn there_are_bindings_for_so_many() {
+        let mut together = Together::default();
+        let added = (0..20).take_while(|&i| sum(&mut together, 8, [3 * i, 3 * i + 1, 3 * i + 2])).count();
+        assert_eq!((added, together.slots.len()), (8, 24));
+        let narrow = op(&CAST_F16, 8, DType::F16);
+        assert!(!Together::takes(&narrow, [vector(8)].into_iter()));
+    }
+}
