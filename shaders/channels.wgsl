@@ -9,8 +9,6 @@
 alias Word = vec4<f32>;
 const WIDTH: u32 = 4u;
 const LANES: u32 = 256u;
-// Whether neighbouring invocations read neighbouring channels: else they read along the length.
-const COLUMNS: bool = false;
 // Whether it is the gradient's sums that are wanted.
 const SUMS: bool = false;
 // Whether the result is a vector for each part, and whether x is made of those, [parts, channels].
@@ -35,12 +33,13 @@ struct Params {
 @group(0) @binding(3) var<storage, read> moments: array<f32>;
 @group(0) @binding(4) var<storage, read_write> result: array<f32>;
 
-const SLOTS: u32 = 256u / LANES;
+alias Partial = vec4<f32>;
+// import: fold
 
 var<workgroup> partials: array<vec4<f32>, 256>;
 
 // Of two sets of elements: their number, their mean and the sum of the squared distances from it; or the sums.
-fn join(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+fn join(a: Partial, b: Partial) -> Partial {
     if SUMS { return a + b; }
     let count = a.x + b.x;
     let share = b.x / max(count, 1.0);
@@ -48,20 +47,29 @@ fn join(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
     return vec4(count, a.y + distance * share, a.z + b.z + distance * distance * a.x * share, 0.0);
 }
 
-@compute @workgroup_size(256)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
-) {
-    let slot = select(index / LANES, index % SLOTS, COLUMNS);
-    let lane = select(index % LANES, index / SLOTS, COLUMNS);
-    let stride = select(1u, SLOTS, COLUMNS);
-    let item = (group.x + group.y * groups.x) * SLOTS + slot;
-    let inside = item < params.channels * params.parts;
+// if: SUBGROUPS
+fn of_subgroup(each: Partial) -> Partial {
+    if SUMS { return vec4(subgroupAdd(each.xy), 0.0, 0.0); }
+    let count = subgroupAdd(each.x);
+    let origin = subgroupBroadcastFirst(each.y);
+    let mean = origin + subgroupAdd(each.x * (each.y - origin)) / max(count, 1.0);
+    let distance = each.y - mean;
+    return vec4(count, mean, subgroupAdd(each.z + each.x * distance * distance), 0.0);
+}
+// end if
+
+fn write_partial(place: u32, partial: Partial) {
+    partials[place] = partial;
+}
+
+fn read_partial(place: u32) -> Partial {
+    return partials[place];
+}
+
+fn gather(item: u32, lane: u32) -> Partial {
     let channel = item % params.channels;
     var total = vec4(0.0);
-    if inside {
+    if item < params.channels * params.parts {
         let begin = item / params.channels * params.part;
         let end = min(begin + params.part, params.count);
         var row = (begin + lane) / params.length;
@@ -108,34 +116,21 @@ fn main(
             }
         }
     }
-    if LANES > 1u {
-        // As in reduce.wgsl.
-        partials[index] = total;
-        workgroupBarrier();
-        if LANES > 16u {
-            if lane < 16u {
-                for (var other = 16u; other < LANES; other += 16u) {
-                    total = join(total, partials[index + other * stride]);
-                }
-                partials[index] = total;
-            }
-            workgroupBarrier();
-        }
-    }
-    if inside && lane == 0u {
-        for (var other = 1u; other < min(LANES, 16u); other++) {
-            total = join(total, partials[index + other * stride]);
-        }
+    return total;
+}
+
+fn keep(item: u32, lane: u32, total: Partial) {
+    if item < params.channels * params.parts {
         if PARTIAL {
             for (var i = 0u; i < 4u; i++) {
                 result[item * 4u + i] = total[i];
             }
         } else if SUMS {
-            result[channel] = total.x;
-            result[params.channels + channel] = total.y;
+            result[item] = total.x;
+            result[params.channels + item] = total.y;
         } else {
-            result[channel] = total.y;
-            result[params.channels + channel] = total.z / max(total.x, 1.0);
+            result[item] = total.y;
+            result[params.channels + item] = total.z / max(total.x, 1.0);
         }
     }
 }

@@ -42,10 +42,12 @@ struct Params {
 // The position where there was no element.
 const NONE: u32 = 0xffffffffu;
 
+// import: fold
+
 var<workgroup> values: array<T, 256>;
 var<workgroup> positions: array<u32, 256>;
 
-// Four partial results.
+// Four partial results; over a workgroup the first counts.
 struct Partial {
     value: vec4<T>,
     position: vec4<u32>,
@@ -78,24 +80,38 @@ fn join(a: Partial, b: Partial) -> Partial {
     return Partial(select(best, a.value, is_nan(a.value)), a.position);
 }
 
-// The partial result of another invocation.
-fn partial(index: u32) -> Partial {
-    if POSITION { return Partial(vec4(values[index]), vec4(positions[index])); }
-    return Partial(vec4(values[index]), vec4(NONE));
+// if: SUBGROUPS
+fn of_subgroup(each: Partial) -> Partial {
+    let value = each.value.x;
+    if KIND == 0u { return Partial(vec4(subgroupAdd(value)), each.position); }
+    if KIND == 3u { return Partial(vec4(subgroupMul(value)), each.position); }
+    // NaN goes by its bits.
+    let nan = is_nan(each.value).x;
+    let bits = subgroupMax(select(0u, bitcast<u32>(value), nan));
+    let known = select(value, bitcast<T>(params.first), nan);
+    var best = subgroupMin(known);
+    if KIND == 1u { best = subgroupMax(known); }
+    let chosen = select(value == best, nan, bits != 0u);
+    var position = NONE;
+    if POSITION { position = subgroupMin(select(NONE, each.position.x, chosen)); }
+    return Partial(vec4(select(best, bitcast<T>(bits), bits != 0u)), vec4(position));
+}
+// end if
+
+fn write_partial(place: u32, partial: Partial) {
+    values[place] = partial.value.x;
+    if POSITION { positions[place] = partial.position.x; }
 }
 
-@compute @workgroup_size(256)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
-) {
-    let item = (group.x + group.y * groups.x) * (256u / LANES) + index / LANES;
-    let lane = index % LANES;
-    let inside = item < params.items * params.parts;
+fn read_partial(place: u32) -> Partial {
+    if POSITION { return Partial(vec4(values[place]), vec4(positions[place])); }
+    return Partial(vec4(values[place]), vec4(NONE));
+}
+
+fn gather(item: u32, lane: u32) -> Partial {
     let nothing = vec4<T>(bitcast<T>(params.first));
     var total = Partial(nothing, vec4(NONE));
-    if inside {
+    if item < params.items * params.parts {
         let output = item % params.items * OUTPUTS;
         let begin = item / params.items * params.part;
         let end = min(begin + params.part, params.length);
@@ -111,26 +127,11 @@ fn main(
         total = join(total, Partial(total.value.zwxy, total.position.zwxy));
         total = join(total, Partial(total.value.yxwz, total.position.yxwz));
     }
-    // Two steps of few barriers: 16 invocations join what stands 16 apart, then one joins those.
-    if LANES > 1u {
-        values[index] = total.value.x;
-        if POSITION { positions[index] = total.position.x; }
-        workgroupBarrier();
-    }
-    if LANES > 16u {
-        if lane < 16u {
-            for (var other = 16u; other < LANES; other += 16u) {
-                total = join(total, partial(index + other));
-            }
-            values[index] = total.value.x;
-            if POSITION { positions[index] = total.position.x; }
-        }
-        workgroupBarrier();
-    }
-    if inside && lane == 0u {
-        for (var other = 1u; other < min(LANES, 16u); other++) {
-            total = join(total, partial(index + other));
-        }
+    return total;
+}
+
+fn keep(item: u32, lane: u32, total: Partial) {
+    if item < params.items * params.parts {
         for (var i = 0u; i < OUTPUTS; i++) {
             if POSITION {
                 result[item * OUTPUTS + i] = R(total.position[i]);

@@ -19,6 +19,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> input: array<Word>;
 @group(0) @binding(2) var<storage, read_write> result: array<Word>;
 
+// import: fold
+
 var<workgroup> tops: array<f32, 256>;
 var<workgroup> totals: array<f32, 256>;
 
@@ -44,31 +46,33 @@ fn join(a: Partial, b: Partial) -> Partial {
     return Partial(select(a.top, b.top, greater), total);
 }
 
-fn write_partial(index: u32, partial: Partial) {
-    tops[index] = vec4<f32>(partial.top).x;
-    totals[index] = vec4<f32>(partial.total).x;
+// if: SUBGROUPS
+fn of_subgroup(each: Partial) -> Partial {
+    let top = Word(subgroupMax(vec4<f32>(each.top).x));
+    let share = exponential(select(each.top - top, Word(0.0), each.top == top));
+    return Partial(top, Word(subgroupAdd(vec4<f32>(each.total * share).x)));
+}
+// end if
+
+fn write_partial(place: u32, partial: Partial) {
+    tops[place] = vec4<f32>(partial.top).x;
+    totals[place] = vec4<f32>(partial.total).x;
 }
 
-fn read_partial(index: u32) -> Partial {
-    return Partial(Word(tops[index]), Word(totals[index]));
+fn read_partial(place: u32) -> Partial {
+    return Partial(Word(tops[place]), Word(totals[place]));
 }
 
-@compute @workgroup_size(256)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
-) {
-    let row = (group.x + group.y * groups.x) * (256u / LANES) + index / LANES;
-    let lane = index % LANES;
+// The words of a row; a row past the end has none.
+fn words_of(row: u32) -> vec2<u32> {
     let length = params.length / WIDTH;
-    let start = row * length;
-    // A row past the end has no elements.
-    let end = start + select(0u, length, row < params.rows);
+    return row * length + vec2(0u, select(0u, length, row < params.rows));
+}
 
-    let nothing = Partial(Word(bitcast<f32>(params.first)), Word(0.0));
-    var sum = nothing;
-    for (var k = start + lane; k < end; k += LANES) {
+fn gather(row: u32, lane: u32) -> Partial {
+    let words = words_of(row);
+    var sum = Partial(Word(bitcast<f32>(params.first)), Word(0.0));
+    for (var k = words.x + lane; k < words.y; k += LANES) {
         sum = join(sum, Partial(input[k], Word(1.0)));
     }
     if WIDTH == 4u {
@@ -79,29 +83,11 @@ fn main(
         sum = join(sum, Partial(Word(top.z), Word(total.z)));
         sum = join(sum, Partial(Word(top.w), Word(total.w)));
     }
-    if LANES > 1u {
-        // As in reduce.wgsl.
-        write_partial(index, sum);
-        workgroupBarrier();
-        if LANES > 16u {
-            if lane < 16u {
-                for (var other = 16u; other < LANES; other += 16u) {
-                    sum = join(sum, read_partial(index + other));
-                }
-                write_partial(index, sum);
-            }
-            workgroupBarrier();
-        }
-        if lane == 0u {
-            for (var other = 1u; other < min(LANES, 16u); other++) {
-                sum = join(sum, read_partial(index + other));
-            }
-            write_partial(index, sum);
-        }
-        workgroupBarrier();
-        sum = read_partial(index - lane);
-    }
+    return sum;
+}
 
+fn keep(row: u32, lane: u32, sum: Partial) {
+    let words = words_of(row);
     var scale = Word(1.0) / sum.total;
     var shift = log(sum.total);
     // A row with a NaN, with inf, or of -inf alone has no softmax: a NaN, made at run time of the bits of -inf.
@@ -111,7 +97,7 @@ fn main(
         scale = bitcast<Word>(Bits(0x7fc00000u | params.first));
         shift = scale;
     }
-    for (var k = start + lane; k < end; k += LANES) {
+    for (var k = words.x + lane; k < words.y; k += LANES) {
         let value = input[k] - sum.top;
         if LOG {
             result[k] = value - shift;

@@ -7,6 +7,7 @@ use crate::{Error, Result};
 
 /// Shaders that others may import by name.
 pub const IMPORTS: &[(&str, &str)] = &[
+    ("fold", include_str!("../../shaders/fold.wgsl")),
     ("gemm", include_str!("../../shaders/gemm.wgsl")),
     ("gemm_cooperative", include_str!("../../shaders/gemm_cooperative.wgsl")),
     ("gemm_vector", include_str!("../../shaders/gemm_vector.wgsl")),

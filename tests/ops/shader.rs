@@ -49,7 +49,11 @@ impl Recorder {
             return Ok(());
         };
         let cooperative = Some(Cooperative { size: 16, subgroup: 32 });
-        let others = [Caps { software: true, ..caps.clone() }, Caps { cooperative, ..caps.clone() }];
+        let others = [
+            Caps { software: true, ..caps.clone() },
+            Caps { cooperative, ..caps.clone() },
+            Caps { subgroups: true, ..caps.clone() },
+        ];
         let others =
             others.iter().filter_map(|caps| op.gpu(inputs, output, caps)).flat_map(|plan| plan.kernels);
         for kernel in &plan.kernels.into_iter().chain(others).collect::<Vec<_>>() {
@@ -75,9 +79,10 @@ fn translate(source: &str) -> Result<(), String> {
     let cooperative = source.contains("enable wgpu_cooperative_matrix;");
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     if cooperative {
-        capabilities |=
-            Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
+        capabilities |= Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16;
     }
+    let subgroups = source.contains("subgroup");
+    capabilities.set(Capabilities::SUBGROUP, cooperative || subgroups);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| e.emit_to_string(source))?;

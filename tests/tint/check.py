@@ -23,9 +23,11 @@ const report = (result) => fetch("/report", { method: "POST", body: JSON.stringi
 try {
     const shaders = await (await fetch("/shaders")).json();
     const adapter = await navigator.gpu.requestAdapter();
-    const device = await adapter.requestDevice();
+    const device = await adapter.requestDevice({ requiredFeatures: ["subgroups"] });
     const faults = {};
-    for (const [name, code] of Object.entries(shaders)) {
+    for (const [name, text] of Object.entries(shaders)) {
+        // naga knows the functions without the line that WebGPU asks for.
+        const code = text.includes("subgroup") ? "enable subgroups;" + text : text;
         const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
         const found = messages.map((m) => `${m.lineNum}:${m.linePos} ${m.type}: ${m.message}`);
         if (found.length > 0) faults[name] = found;

@@ -65,6 +65,17 @@ pub(super) fn kind(info: &wgpu::AdapterInfo) -> DeviceKind {
     }
 }
 
+/// Whether a device's reductions go over subgroups: software has them too, and is asked to use them by
+/// `KILN_SUBGROUPS=1`. `KILN_SUBGROUPS=0` asks nobody.
+pub(super) fn subgroups(device: &wgpu::Device) -> bool {
+    let faster = match std::env::var("KILN_SUBGROUPS").as_deref() {
+        Ok("0") => false,
+        Ok("1") => true,
+        _ => kind(&device.adapter_info()) == DeviceKind::Gpu,
+    };
+    faster && device.features().contains(wgpu::Features::SUBGROUP)
+}
+
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
     let info = adapter.get_info();
     AdapterInfo {
@@ -203,14 +214,12 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
         Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
         None => wgpu::ExperimentalFeatures::disabled(),
     };
-    // For the tuner.
-    let timestamps = match limits {
-        Some(_) => wgpu::Features::empty(),
-        None => adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
-    };
+    // Timestamps are for the tuner, subgroups for reductions.
+    let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP;
+    let present = if limits.is_some() { wgpu::Features::empty() } else { adapter.features() & wanted };
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("kiln"),
-        required_features: offered.map_or(wgpu::Features::empty(), |_| cooperative::features()) | timestamps,
+        required_features: offered.map_or(wgpu::Features::empty(), |_| cooperative::features()) | present,
         experimental_features,
         required_limits: limits.cloned().unwrap_or_else(|| adapter.limits()),
         ..Default::default()

@@ -2,7 +2,7 @@
 //! gradient.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
-use crate::ops::reduce::{INVOCATIONS, sum};
+use crate::ops::reduce::{INVOCATIONS, subgroups, sum};
 use crate::parallel;
 use crate::vectors::vectorised;
 use crate::{Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
@@ -125,6 +125,7 @@ impl Channels {
                 ("Word", if width == 4 { "vec4<f32>" } else { "f32" }.into()),
                 ("WIDTH", format!("{width}u").into()),
                 ("LANES", format!("{lanes}u").into()),
+                subgroups(lanes, caps),
                 ("COLUMNS", self.by_columns(width).to_string().into()),
                 ("SUMS", sums.to_string().into()),
                 ("PARTIAL", partial.to_string().into()),

@@ -77,7 +77,7 @@ pub fn products(cases: &mut Vec<Case>) {
             ("last", Input::floats(&[4, 7]), 1),
             ("first", Input::floats(&[5, 3]), 0),
             ("middle", Input::floats(&[2, 5, 3]), 1),
-            ("long", Input::floats(&[3, 1000]), 1),
+            ("long", Input::floats(&[3, 2200]), 1),
             ("one", Input::floats(&[4, 1]), 1),
             ("large", Input::within(&[3, 5], 900.0, 1000.0), 1),
         ] {
@@ -102,6 +102,16 @@ pub fn products(cases: &mut Vec<Case>) {
             let case = Case::new(format!("{name}/edges_{width}"), [Input::given(&values)], op, reference);
             cases.push(case.value_only().tolerance(1e-5, 1e-5));
         }
+        // A row that begins with more of -inf than a subgroup reads, and one with a NaN.
+        let mut values = [vec![-f64::INFINITY; 1200], vec![1.0; 3200]].concat();
+        values[4000] = f64::NAN;
+        let op = move |x: &[Tensor]| {
+            let rows = x[0].reshape([2, 2200])?;
+            if log { rows.log_softmax(-1) } else { rows.softmax(-1) }
+        };
+        let reference = move |x: &[Array]| r::softmax(&r::reshape(&x[0], &[2, 2200]), 1, log);
+        let case = Case::new(format!("{name}/long_edges"), [Input::given(&values)], op, reference);
+        cases.push(case.value_only().tolerance(1e-5, 1e-5));
     }
 }
 

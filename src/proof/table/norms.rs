@@ -36,6 +36,9 @@ pub fn norms(cases: &mut Vec<Case>) {
         ("images", images()),
         ("permuted", Input::floats(&[4, 3, 2, 5]).permute(&[1, 0, 3, 2])),
         ("far", Input::within(&[6, 4, 5], 49.0, 51.0)),
+        // Channels that a workgroup shares.
+        ("planes", Input::floats(&[2, 4, 36, 36])),
+        ("far_planes", Input::within(&[2, 4, 36, 36], 49.0, 51.0)),
     ];
     for (name, input) in shapes {
         let of_channels = |low, high| Input::within(&[4], low, high);
@@ -58,7 +61,7 @@ pub fn norms(cases: &mut Vec<Case>) {
                 affine((&x[0] - channels(&x[3], rank)) / channels(&deviation, rank), &x[1], &x[2])
             },
         ));
-        if name.starts_with("matrix") {
+        if name.starts_with("matrix") || name.contains("planes") {
             continue;
         }
         push(Case::new(

@@ -26,7 +26,7 @@ pub fn reductions(cases: &mut Vec<Case>) {
         ("middle", vec![3, 4, 5], vec![1], true),
         ("split", vec![3, 4, 5, 2], vec![0, 2], false),
         ("channels", vec![4, 3, 5, 5], vec![0, 2, 3], false),
-        ("long_rows", vec![2, 1500], vec![1], false),
+        ("long_rows", vec![2, 2200], vec![1], false),
         ("tall", vec![1200, 3], vec![0], false),
         ("one", vec![1], vec![0], true),
     ];
@@ -49,14 +49,16 @@ pub fn reductions(cases: &mut Vec<Case>) {
             move |x| op(&x[0], &[1], false),
             move |x| r::reduce(&x[0], &[1], false, &fold),
         ));
-        let ints = Input::ints(&[4, 5], -9, 9);
-        if name != "mean" {
+        for (variant, shape, axis) in [("int", [4, 5], 0), ("long_int", [2, 2200], 1)] {
+            if name == "mean" {
+                continue;
+            }
             cases.push(
                 Case::new(
-                    format!("{name}/int"),
-                    [ints],
-                    move |x| op(&x[0], &[0], false),
-                    move |x| r::reduce(&x[0], &[0], false, &fold),
+                    format!("{name}/{variant}"),
+                    [Input::ints(&shape, -9, 9)],
+                    move |x| op(&x[0], &[axis as isize], false),
+                    move |x| r::reduce(&x[0], &[axis], false, &fold),
                 )
                 .value_only(),
             );
@@ -79,16 +81,22 @@ pub fn reductions(cases: &mut Vec<Case>) {
         .tolerance(1e-5, 0.0)
         .value_only(),
     );
-    let edge =
-        || Input::given(&[1.0, f64::NAN, 5.0, f64::NEG_INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY]);
+    const INF: f64 = f64::INFINITY;
+    // One row with a NaN and one of infinities, of a few elements and of a workgroup's.
+    let edges = |length: usize| {
+        let mut values = vec![-INF; 2 * length];
+        values[..length].iter_mut().zip(0..).for_each(|(value, place)| *value = f64::from(place % 9));
+        values[length / 2] = f64::NAN;
+        values[length - 1] = f64::NAN;
+        Input::given(&values)
+    };
     for (name, op, fold) in [("max", max, r::greatest as Fold), ("min", min, r::least)] {
-        let rows = move |x: &[Tensor]| op(&x[0].reshape([2, 3])?, &[1], false);
-        cases.push(
-            Case::new(format!("{name}/edges"), [edge()], rows, move |x| {
-                r::reduce(&x[0].clone().into_shape_with_order(IxDyn(&[2, 3])).unwrap(), &[1], false, &fold)
-            })
-            .value_only(),
-        );
+        for (variant, length) in [("edges", 3), ("long_edges", 2200)] {
+            let rows = move |x: &[Tensor]| op(&x[0].reshape([2, length])?, &[1], false);
+            let reference =
+                move |x: &[Array]| r::reduce(&r::reshape(&x[0], &[2, length]), &[1], false, &fold);
+            cases.push(Case::new(format!("{name}/{variant}"), [edges(length)], rows, reference).value_only());
+        }
     }
     type Arg = fn(&Tensor, isize) -> crate::Result<Tensor>;
     let args: [(&str, Arg, Test); 2] = [
@@ -100,10 +108,12 @@ pub fn reductions(cases: &mut Vec<Case>) {
             ("last", Input::distinct(&[5, 7]), 1),
             ("first", Input::distinct(&[9, 3]), 0),
             ("middle", Input::distinct(&[3, 4, 5]), 1),
-            ("long", Input::distinct(&[2, 1500]), 1),
+            ("long", Input::distinct(&[2, 2200]), 1),
+            ("long_ties", Input::ints(&[3, 2200], -9, 9), 1),
             ("tall", Input::distinct(&[700, 2]), 0),
             ("ties", Input::given(&[1.0, 3.0, 3.0, 1.0]), 0),
             ("nan", Input::given(&[1.0, f64::NAN, 3.0, f64::NAN]), 0),
+            ("long_nan", edges(2200), 0),
         ] {
             let reference =
                 move |x: &[Array]| r::reduce(&x[0], &[dim], false, &|row| r::position(row, better));
