@@ -1,6 +1,7 @@
 //! The GPU device: kernels in WGSL, dispatched through wgpu.
 
 mod adapter;
+mod compiled;
 mod context;
 mod cooperative;
 mod pipeline;
@@ -18,6 +19,7 @@ use super::specialise::{divisible, specialise};
 use super::{Argument, Binding, Buffer, Caps, Coming, Device, DeviceKind, Download, Kernel, Memory};
 use crate::op::Op;
 use crate::{Error, Result, Spec};
+use compiled::Compiled;
 use context::{Context, lock};
 use pipeline::{Pipeline, Pipelines, Trust};
 use plans::{Plans, Ready};
@@ -105,7 +107,7 @@ impl GpuDevice {
                 _ => Rates { flops: 100.0, bytes: 10.0 },
             },
             pool: Arc::new(Pool::new(Arc::clone(&context))),
-            pipelines: Pipelines::new(Arc::clone(&context), trust),
+            pipelines: Pipelines::new(Arc::clone(&context), trust, Compiled::of(&context)),
             plans: Plans::default(),
             tuner: None,
             stream: Mutex::new(Stream::new(Arc::clone(&context), arena.clone())),

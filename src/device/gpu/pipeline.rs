@@ -1,5 +1,6 @@
 //! Compute pipelines, each made once.
 
+use super::compiled::Compiled;
 use super::context::{Context, lock};
 use crate::device::specialise::{divisible, specialise};
 use crate::device::{Kernel, Shader};
@@ -67,8 +68,8 @@ pub(super) struct Pipelines {
 }
 
 impl Pipelines {
-    pub fn new(context: Arc<Context>, trust: Trust) -> Pipelines {
-        let compiler = Arc::new(Compiler { context, trust, stopped: AtomicBool::new(false) });
+    pub fn new(context: Arc<Context>, trust: Trust, compiled: Option<Compiled>) -> Pipelines {
+        let compiler = Arc::new(Compiler { context, trust, compiled, stopped: AtomicBool::new(false) });
         Pipelines {
             compiler,
             slots: Mutex::default(),
@@ -139,6 +140,7 @@ impl Drop for Pipelines {
 struct Compiler {
     context: Arc<Context>,
     trust: Trust,
+    compiled: Option<Compiled>,
     stopped: AtomicBool,
 }
 
@@ -214,7 +216,7 @@ impl Compiler {
                     zero_initialize_workgroup_memory: false,
                     ..Default::default()
                 },
-                cache: None,
+                cache: self.compiled.as_ref().map(|compiled| &compiled.cache),
             });
             Pipeline { compute, group, divisible }
         });

@@ -127,6 +127,12 @@ fn run(device: &GpuDevice, op: &Affine, input: &Argument) -> Result<Argument> {
     Ok(output)
 }
 
+/// Whether a kernel gives what it should.
+pub(super) fn computes(device: &GpuDevice) -> bool {
+    let output = run(device, &Affine::new(0.5), &upload(device, &[1.0, -2.0])).unwrap();
+    read(device, &output) == [2.5, -3.5]
+}
+
 fn read(device: &GpuDevice, argument: &Argument) -> Vec<f32> {
     let bytes = pollster::block_on(device.download(&argument.buffer, 0..argument.spec.bytes())).unwrap();
     bytemuck::pod_collect_to_vec(&bytes)
