@@ -37,7 +37,7 @@ fn keep(item: u32, lane: u32, total: Partial) {
 }
 // end operands
 
-// Whether subgroups join first, of whatever size: for items that a whole workgroup shares.
+// Whether subgroups join first: of whatever size, as long as none has more than LANES invocations, and all as many.
 const SUBGROUPS: bool = false;
 // Whether neighbouring invocations gather for neighbouring items instead of for the same.
 const COLUMNS: bool = false;
@@ -55,9 +55,14 @@ fn main(
     // end if
 ) {
     let slots = 256u / LANES;
-    let slot = select(index / LANES, index % slots, COLUMNS);
-    let lane = select(index % LANES, index / slots, COLUMNS);
-    let stride = select(1u, slots, COLUMNS);
+    var slot = select(index / LANES, index % slots, COLUMNS);
+    var lane = select(index % LANES, index / slots, COLUMNS);
+    // if: SUBGROUPS
+    // By subgroups, whichever invocations a driver puts into one.
+    let sharing = subgroups / slots;
+    slot = subgroup / sharing;
+    lane = subgroup % sharing * (LANES / sharing) + place;
+    // end if
     let item = (group.x + group.y * groups.x) * slots + slot;
     var total = gather(item, lane);
     // if: SUBGROUPS
@@ -66,12 +71,13 @@ fn main(
         write_partial(subgroup, total);
     }
     workgroupBarrier();
-    total = read_partial(0u);
-    for (var other = 1u; other < subgroups; other++) {
-        total = join(total, read_partial(other));
+    total = read_partial(slot * sharing);
+    for (var other = 1u; other < sharing; other++) {
+        total = join(total, read_partial(slot * sharing + other));
     }
     // end if
     // if: !SUBGROUPS
+    let stride = select(1u, slots, COLUMNS);
     // Two steps of few barriers: 16 invocations join what stands 16 apart, then one joins those.
     if LANES > 1u {
         write_partial(index, total);

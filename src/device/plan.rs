@@ -19,8 +19,8 @@ pub struct Caps {
     /// Whether the GPU is a processor that plays one: few invocations run at once, workgroup memory is no faster
     /// than the buffers, and barriers are slow.
     pub software: bool,
-    /// Whether reductions go over subgroups first: the GPU has them, and is faster by them.
-    pub subgroups: bool,
+    /// Invocations of the largest subgroup, where reductions go over subgroups first.
+    pub subgroups: Option<u32>,
     /// What matrices of halves the GPU multiplies at once, if that was tried and is right.
     pub cooperative: Option<Cooperative>,
     /// Which of a plan's [`Variants`] is asked for; by rule where none is.
@@ -47,7 +47,7 @@ impl Default for Caps {
             workgroup_size: 256,
             groups: 65_535,
             software: false,
-            subgroups: false,
+            subgroups: None,
             cooperative: None,
             variant: None,
         }

@@ -259,9 +259,10 @@ pub(super) fn lanes_of_row(length: usize) -> usize {
     (length / 8).next_power_of_two().min(GROUP)
 }
 
-/// The constant of `fold.wgsl` that says whether subgroups join first.
+/// The constant of `fold.wgsl` that says whether subgroups join first what so many neighbouring invocations found.
 pub(super) fn subgroups(lanes: usize, caps: &Caps) -> (&'static str, Cow<'static, str>) {
-    ("SUBGROUPS", (caps.subgroups && lanes == GROUP).to_string().into())
+    let within = caps.subgroups.is_some_and(|largest| (2..=lanes).contains(&(largest as usize)));
+    ("SUBGROUPS", within.to_string().into())
 }
 
 /// Elements a thread should have at least.

@@ -52,7 +52,7 @@ impl Recorder {
         let others = [
             Caps { software: true, ..caps.clone() },
             Caps { cooperative, ..caps.clone() },
-            Caps { subgroups: true, ..caps.clone() },
+            Caps { subgroups: Some(4), ..caps.clone() },
         ];
         let others =
             others.iter().filter_map(|caps| op.gpu(inputs, output, caps)).flat_map(|plan| plan.kernels);

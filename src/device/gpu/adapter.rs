@@ -65,15 +65,16 @@ pub(super) fn kind(info: &wgpu::AdapterInfo) -> DeviceKind {
     }
 }
 
-/// Whether a device's reductions go over subgroups: software has them too, and is asked to use them by
-/// `KILN_SUBGROUPS=1`. `KILN_SUBGROUPS=0` asks nobody.
-pub(super) fn subgroups(device: &wgpu::Device) -> bool {
+/// The largest subgroup of a device whose reductions go over subgroups. Software has them too, and is no faster by
+/// them: it is asked to where `KILN_SUBGROUPS=1`. `KILN_SUBGROUPS=0` asks nobody.
+pub(super) fn subgroups(device: &wgpu::Device) -> Option<u32> {
+    let info = device.adapter_info();
     let faster = match std::env::var("KILN_SUBGROUPS").as_deref() {
         Ok("0") => false,
         Ok("1") => true,
-        _ => kind(&device.adapter_info()) == DeviceKind::Gpu,
+        _ => kind(&info) == DeviceKind::Gpu,
     };
-    faster && device.features().contains(wgpu::Features::SUBGROUP)
+    (faster && device.features().contains(wgpu::Features::SUBGROUP)).then_some(info.subgroup_max_size)
 }
 
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {

@@ -95,7 +95,7 @@ impl GpuDevice {
                 workgroup_size: limits.max_compute_invocations_per_workgroup,
                 groups: limits.max_compute_workgroups_per_dimension,
                 software: kind == DeviceKind::SoftwareGpu && !limited,
-                subgroups: adapter::subgroups(&context.device) && !limited,
+                subgroups: adapter::subgroups(&context.device).filter(|_| !limited),
                 cooperative: None,
                 variant: None,
             },

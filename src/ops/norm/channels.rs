@@ -125,7 +125,7 @@ impl Channels {
                 ("Word", if width == 4 { "vec4<f32>" } else { "f32" }.into()),
                 ("WIDTH", format!("{width}u").into()),
                 ("LANES", format!("{lanes}u").into()),
-                subgroups(lanes, caps),
+                subgroups(if self.by_columns(width) { 1 } else { lanes }, caps),
                 ("COLUMNS", self.by_columns(width).to_string().into()),
                 ("SUMS", sums.to_string().into()),
                 ("PARTIAL", partial.to_string().into()),
