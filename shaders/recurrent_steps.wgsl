@@ -84,76 +84,34 @@ fn weights(row: u32, column: u32, count: u32) -> Weights {
         weight_at(row + 2u, c, count), weight_at(row + 3u, c, count));
 }
 
-fn keep(lane: u32, start: u32, sum: Weights) {
-    sums[start * THREADS + lane] = sum[0];
-    sums[(start + 1u) * THREADS + lane] = sum[1];
-    sums[(start + 2u) * THREADS + lane] = sum[2];
-    sums[(start + 3u) * THREADS + lane] = sum[3];
-}
-
 // Adds up products of an invocation's rows into `sums`.
 fn multiply(lane: u32, first_sample: u32, step: u32, column: u32) {
     let count = rows(step);
     // Past the last sequence any will do, too.
     let last = params.batch - 1u;
-    let place_0 = place(min(first_sample, last), step);
-    let place_1 = place(min(first_sample + 1u, last), step);
-    let place_2 = place(min(first_sample + 2u, last), step);
-    let place_3 = place(min(first_sample + 3u, last), step);
-    let place_4 = place(min(first_sample + 4u, last), step);
-    let place_5 = place(min(first_sample + 5u, last), step);
-    let place_6 = place(min(first_sample + 6u, last), step);
-    let place_7 = place(min(first_sample + 7u, last), step);
+    var starts: array<u32, SAMPLES>;
+    for (var i = 0u; i < SAMPLES; i++) { // unroll
+        starts[i] = place(min(first_sample + i, last), step);
+    }
     let between = apart();
-    // Of sequences 0 to 3, and 4 to 7, by rows.
-    var low_0 = Weights();
-    var low_1 = Weights();
-    var low_2 = Weights();
-    var low_3 = Weights();
-    var high_0 = Weights();
-    var high_1 = Weights();
-    var high_2 = Weights();
-    var high_3 = Weights();
+    // By rows, and of each by four sequences.
+    var parts: array<Weights, ROWS * VECTORS>;
     for (var k = lane / LANES * 4u; k < count; k += SPLIT * 4u) {
-        let low = mat4x4<f32>(state(place_0, k), state(place_1, k),
-            state(place_2, k), state(place_3, k));
-        var high = low;
-        if VECTORS > 1u {
-            high = mat4x4<f32>(state(place_4, k), state(place_5, k),
-                state(place_6, k), state(place_7, k));
+        var seen: array<mat4x4<f32>, VECTORS>;
+        for (var i = 0u; i < SAMPLES; i++) { // unroll
+            seen[i / 4u][i % 4u] = state(starts[i], k);
         }
-        let w_0 = weights(k, column, count);
-        low_0 += w_0 * low;
-        if VECTORS > 1u { high_0 += w_0 * high; }
-        if ROWS > 1u {
-            let w_1 = weights(k, column + between, count);
-            low_1 += w_1 * low;
-            if VECTORS > 1u { high_1 += w_1 * high; }
-        }
-        if ROWS > 2u {
-            let w_2 = weights(k, column + 2u * between, count);
-            low_2 += w_2 * low;
-            if VECTORS > 1u { high_2 += w_2 * high; }
-        }
-        if ROWS > 3u {
-            let w_3 = weights(k, column + 3u * between, count);
-            low_3 += w_3 * low;
-            if VECTORS > 1u { high_3 += w_3 * high; }
+        for (var row = 0u; row < ROWS; row++) { // unroll
+            let w = weights(k, column + row * between, count);
+            for (var i = 0u; i < VECTORS; i++) { // unroll
+                parts[row * VECTORS + i] += w * seen[i];
+            }
         }
     }
-    keep(lane, 0u, low_0);
-    if VECTORS > 1u { keep(lane, 4u, high_0); }
-    if ROWS > 1u {
-        keep(lane, SAMPLES, low_1);
-        if VECTORS > 1u { keep(lane, SAMPLES + 4u, high_1); }
-    }
-    if ROWS > 2u {
-        keep(lane, 2u * SAMPLES, low_2);
-        if VECTORS > 1u { keep(lane, 2u * SAMPLES + 4u, high_2); }
-    }
-    if ROWS > 3u {
-        keep(lane, 3u * SAMPLES, low_3);
-        if VECTORS > 1u { keep(lane, 3u * SAMPLES + 4u, high_3); }
+    for (var i = 0u; i < ROWS * VECTORS; i++) { // unroll
+        for (var r = 0u; r < 4u; r++) { // unroll
+            sums[(i * 4u + r) * THREADS + lane] = parts[i][r];
+        }
     }
 }
 

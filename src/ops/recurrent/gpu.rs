@@ -34,9 +34,13 @@ impl Walk {
         let size = pass.size / width;
         let alone = pass.size * pass.width() <= ALONE;
         let run = if alone { size } else { self.lanes * self.units };
-        // Sequences by fours that an invocation multiplies: two read the weight half as often, one fills
-        // twice as many invocations.
-        let vectors = if caps.software && pass.batch > 4 { 2 } else { 1 };
+        // Sequences by fours that an invocation multiplies: the more, the fewer times the weight is read; the fewer,
+        // the more workgroups there are, and the sooner a kernel is compiled.
+        let most = match (caps.software, alone) {
+            (false, _) => 1,
+            (true, true) => 2,
+            (true, false) => 4,
+        };
         let runs = size.div_ceil(run);
         let steps = if alone { (DISPATCH / (pass.batch * pass.size * pass.width())).max(1) } else { 1 };
         let cell = match pass.cell {
@@ -49,9 +53,7 @@ impl Walk {
         let mut constants = vec![
             ("CELL", word(cell)),
             ("GATES", word(pass.cell.gates())),
-            ("THREADS", word(THREADS / vectors)),
             ("LANES", word(self.lanes)),
-            ("VECTORS", word(vectors)),
             ("REVERSE", pass.reverse.to_string().into()),
         ];
         if width == 1 {
@@ -59,7 +61,10 @@ impl Walk {
         }
         let kernel = |begin: usize, end: usize| {
             let mut constants = constants.clone();
-            constants.extend((self.starts && begin == 0).then(|| ("FIRST", "true".into())));
+            let first = self.starts && begin == 0;
+            constants.extend(first.then(|| ("FIRST", "true".into())));
+            let vectors = if first { 1 } else { pass.batch.div_ceil(4).next_power_of_two().min(most) };
+            constants.extend([("THREADS", word(THREADS / vectors)), ("VECTORS", word(vectors))]);
             let sizes = [pass.batch, pass.steps, size, run, runs, begin, end, pass.saved() / width];
             let offsets = self.offsets.map(|elements| elements / width);
             Kernel {

@@ -212,7 +212,8 @@ pub fn networks(cases: &mut Vec<Case>) {
         cases.push(large.value_only());
         let size = if cell == Cell::Lstm { 132 } else { 260 };
         cases.push(Net::new(cell, 1, 2, 1, size).case("step_by_step"));
-        cases.push(Net::new(cell, 5, 3, 1, size + 1).case("step_by_step_odd").value_only());
+        cases.push(Net::new(cell, 10, 2, 1, size).case("step_by_step_many"));
+        cases.push(Net::new(cell, 10, 3, 1, size + 1).case("step_by_step_odd").value_only());
     }
     let net = Net::new(Cell::Lstm, 3, 4, 5, 6);
     let mut inputs = net.given_inputs();
