@@ -59,6 +59,12 @@ impl Caps {
     pub fn reads_vectors(&self, bytes: usize) -> bool {
         bytes.next_multiple_of(16) as u64 <= self.binding_bytes
     }
+
+    /// Whether reductions among so many invocations, a part of a workgroup of 256, go over subgroups: none of these
+    /// is larger.
+    pub(crate) fn subgroups_within(&self, invocations: usize) -> bool {
+        self.subgroups.is_some_and(|largest| (2..=invocations).contains(&(largest as usize)))
+    }
 }
 
 /// WGSL source under a name.

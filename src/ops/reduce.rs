@@ -5,7 +5,6 @@ use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::parallel;
 use crate::vectors::vectorised;
 use crate::{DType, Error, Identity, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View, Word};
-use std::borrow::Cow;
 
 /// What a reduction keeps of the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +75,7 @@ impl Reduce {
                 ("KIND", kind.into()),
                 ("POSITION", self.is_position().to_string().into()),
                 ("LANES", format!("{lanes}u").into()),
-                subgroups(lanes, caps),
+                ("SUBGROUPS", caps.subgroups_within(lanes).to_string().into()),
             ],
             bindings,
             params: sizes.iter().map(|&size| size as u32).chain([first]).collect(),
@@ -257,12 +256,6 @@ impl Reading {
 /// Invocations that share a row of this length, at most a workgroup.
 pub(super) fn lanes_of_row(length: usize) -> usize {
     (length / 8).next_power_of_two().min(GROUP)
-}
-
-/// The constant of `fold.wgsl` that says whether subgroups join first what so many neighbouring invocations found.
-pub(super) fn subgroups(lanes: usize, caps: &Caps) -> (&'static str, Cow<'static, str>) {
-    let within = caps.subgroups.is_some_and(|largest| (2..=lanes).contains(&(largest as usize)));
-    ("SUBGROUPS", within.to_string().into())
 }
 
 /// Elements a thread should have at least.

@@ -1,7 +1,7 @@
 //! Softmax and its logarithm.
 
 use super::math::exp;
-use super::reduce::{greatest, lanes_of_row, subgroups, sum};
+use super::reduce::{greatest, lanes_of_row, sum};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::layout::axis;
 use crate::parallel;
@@ -84,7 +84,7 @@ impl Op for Softmax {
                 ("LANES", format!("{lanes}u").into()),
                 ("LOG", self.log.to_string().into()),
                 ("SHARED", "true".into()),
-                subgroups(lanes, caps),
+                ("SUBGROUPS", caps.subgroups_within(lanes).to_string().into()),
             ],
             bindings: vec![Binding::Input(0), Binding::Output],
             params: vec![rows as u32, length as u32, f32::NEG_INFINITY.to_bits()],

@@ -215,7 +215,7 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
         Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
         None => wgpu::ExperimentalFeatures::disabled(),
     };
-    // Timestamps are for the tuner, subgroups for reductions.
+    // Timestamps are for the tuner, subgroups for reductions, what was compiled for the next program.
     let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE;
     let present = if limits.is_some() { wgpu::Features::empty() } else { adapter.features() & wanted };
     let request = adapter.request_device(&wgpu::DeviceDescriptor {

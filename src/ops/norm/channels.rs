@@ -2,7 +2,7 @@
 //! gradient.
 
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
-use crate::ops::reduce::{INVOCATIONS, subgroups, sum};
+use crate::ops::reduce::{INVOCATIONS, sum};
 use crate::parallel;
 use crate::vectors::vectorised;
 use crate::{Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
@@ -117,6 +117,7 @@ impl Channels {
         let (width, lanes) = self.reading();
         let (length, count) = (self.length / width, self.count() / width);
         let (join, partial) = (bindings[0] == Binding::Written(0), bindings[3] == Binding::Scratch(0));
+        let subgroups = !self.by_columns(width) && caps.subgroups_within(lanes);
         let steps = [lanes / length.max(1), lanes % length.max(1)];
         let sizes = [self.channels, length, count, count.div_ceil(parts), parts, steps[0], steps[1]];
         Kernel {
@@ -125,7 +126,7 @@ impl Channels {
                 ("Word", if width == 4 { "vec4<f32>" } else { "f32" }.into()),
                 ("WIDTH", format!("{width}u").into()),
                 ("LANES", format!("{lanes}u").into()),
-                subgroups(if self.by_columns(width) { 1 } else { lanes }, caps),
+                ("SUBGROUPS", subgroups.to_string().into()),
                 ("COLUMNS", self.by_columns(width).to_string().into()),
                 ("SUMS", sums.to_string().into()),
                 ("PARTIAL", partial.to_string().into()),
