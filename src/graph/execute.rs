@@ -78,7 +78,7 @@ pub(crate) fn evaluate(
             let mut run = Run::new(&items, &tasks, profile);
             let mut all = || {
                 let mut placed = devices.iter().copied().enumerate();
-                placed.try_for_each(|(at, device)| {
+                let done = placed.try_for_each(|(at, device)| {
                     run.make_way(at, device)?;
                     if run.batch.is_empty() {
                         let own = |&at: &usize| devices[at].kind() == device.kind();
@@ -86,8 +86,10 @@ pub(crate) fn evaluate(
                         device.prepare(&mut std::iter::once_with(coming).flatten());
                     }
                     run.task(at, device)
-                })?;
-                run.finish_batch()
+                });
+                // What came before an error is computed.
+                let rest = run.finish_batch();
+                done.and(rest)
             };
             // Many kernels, handed over to the threads that run them once.
             let on_threads = devices.iter().any(|device| device.kind() == DeviceKind::Cpu);
@@ -183,6 +185,8 @@ struct Run<'a> {
 
 /// A task and its memory.
 struct Launch {
+    /// The item computed.
+    item: usize,
     arguments: Vec<Argument>,
     output: Argument,
 }
@@ -237,15 +241,14 @@ impl<'a> Run<'a> {
     fn task(&mut self, at: usize, device: &'a dyn Device) -> Result<()> {
         let task = &self.tasks[at];
         let launch = self.launch(at, device)?;
-        self.buffers[task.output] = Some(launch.output.buffer.clone());
+        let value = launch.output.buffer.clone();
         if !self.merges(at, device) {
             // Without elements there is nothing to compute, and no kernel needs to know of that.
-            let runs = launch.output.spec.elements() > 0;
-            return if runs {
-                self.run(&*task.op, &launch.arguments, &launch.output, device)
-            } else {
-                Ok(())
-            };
+            if launch.output.spec.elements() > 0 {
+                self.run(&*task.op, &launch.arguments, &launch.output, device)?;
+            }
+            self.buffers[task.output] = Some(value);
+            return Ok(());
         }
         let operand = |argument: &Argument| (argument.buffer.address(), argument.spec);
         let inputs: Vec<_> = launch.arguments.iter().map(operand).collect();
@@ -256,6 +259,8 @@ impl<'a> Run<'a> {
         }
         self.device = Some(device);
         self.batch.push(launch);
+        // Those that follow in the batch read it.
+        self.buffers[task.output] = Some(value);
         Ok(())
     }
 
@@ -288,7 +293,7 @@ impl<'a> Run<'a> {
             Some(donor) => arguments[donor].buffer.clone(),
             None => device.allocate(spec.bytes())?,
         };
-        Ok(Launch { arguments, output: Argument { buffer, spec } })
+        Ok(Launch { item: task.output, arguments, output: Argument { buffer, spec } })
     }
 
     /// Runs what was put together.
@@ -299,7 +304,11 @@ impl<'a> Run<'a> {
         let (inputs, output) = together.operands();
         let argument = |operand: Operand| batch[operand.member].operand(operand.at);
         let inputs: Vec<Argument> = inputs.into_iter().map(|operand| argument(operand).clone()).collect();
-        self.run(&together, &inputs, argument(output), device)
+        let result = self.run(&together, &inputs, argument(output), device);
+        if result.is_err() {
+            batch.iter().for_each(|launch| self.buffers[launch.item] = None);
+        }
+        result
     }
 
     /// Has the device run an operation.

@@ -511,3 +511,21 @@ fn updates_of_many_parameters_take_few_kernels() {
         assert_eq!(pair[1].to_vec::<f32>().unwrap(), vec![4.0; n]);
     }
 }
+
+#[test]
+fn what_came_before_an_error_is_there() {
+    let Some(device) = device() else { return };
+    let device = Arc::new(device);
+    let engine = crate::Engine::with_devices(Some(device.clone()), "a test");
+    let of = |value: f32, n: usize| Tensor::from_vec(vec![value; n], [n], &engine).unwrap();
+    let (small, large) = (of(1.0, 64), of(2.0, 1 << 20));
+    crate::eval([&small, &large]).unwrap();
+    device.limit_memory(5 << 20);
+    let before = small.add(1.0).unwrap();
+    let after = large.mul(2.0).unwrap();
+    let error = crate::eval([&before, &after]).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+    assert_eq!(before.to_vec::<f32>().unwrap(), [2.0; 64]);
+    device.limit_memory(64 << 20);
+    assert_eq!(after.to_vec::<f32>().unwrap()[..2], [4.0; 2]);
+}

@@ -71,7 +71,7 @@ fn by_element(spec: &Spec, elements: usize) -> Option<bool> {
 
 impl Together {
     /// The program of an operation that can be a member.
-    fn program<'a>(op: &'a dyn Op, mut inputs: impl Iterator<Item = Spec>) -> Option<&'a Fused> {
+    fn program(op: &dyn Op, mut inputs: impl Iterator<Item = Spec>) -> Option<&Fused> {
         let op: &dyn Any = op;
         let fused: &Fused = op.downcast_ref()?;
         let elements = fused.shape.elements();
