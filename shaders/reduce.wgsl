@@ -34,6 +34,7 @@ struct Params {
     part: u32,
     // The bits of the result over no elements: infinities have no literal.
     first: u32,
+    // finish
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<Word>;
@@ -54,7 +55,7 @@ struct Partial {
 }
 
 // Tested by bits: shader compilers may assume that a float is not NaN.
-fn is_nan(a: vec4<T>) -> vec4<bool> {
+fn are_nan(a: vec4<T>) -> vec4<bool> {
     return vec4(FLOAT) & ((bitcast<vec4<u32>>(a) & vec4(0x7fffffffu)) > vec4(0x7f800000u));
 }
 
@@ -62,8 +63,8 @@ fn is_nan(a: vec4<T>) -> vec4<bool> {
 fn precedes(b: vec4<T>, q: vec4<u32>, a: vec4<T>, p: vec4<u32>) -> vec4<bool> {
     let before = q < p;
     let better = select(select((b < a), (b > a), vec4(KIND == 1u)), before, a == b);
-    let nan = is_nan(b) & (!is_nan(a) | before);
-    let known = select(better, nan, is_nan(a) | is_nan(b));
+    let nan = are_nan(b) & (!are_nan(a) | before);
+    let known = select(better, nan, are_nan(a) | are_nan(b));
     return (q != vec4(NONE)) & (known | (p == vec4(NONE)));
 }
 
@@ -76,8 +77,8 @@ fn join(a: Partial, b: Partial) -> Partial {
     if KIND == 3u { return Partial(a.value * b.value, a.position); }
     var best = min(a.value, b.value);
     if KIND == 1u { best = max(a.value, b.value); }
-    best = select(best, b.value, is_nan(b.value));
-    return Partial(select(best, a.value, is_nan(a.value)), a.position);
+    best = select(best, b.value, are_nan(b.value));
+    return Partial(select(best, a.value, are_nan(a.value)), a.position);
 }
 
 // if: SUBGROUPS
@@ -86,7 +87,7 @@ fn of_subgroup(each: Partial) -> Partial {
     if KIND == 0u { return Partial(vec4(subgroupAdd(value)), each.position); }
     if KIND == 3u { return Partial(vec4(subgroupMul(value)), each.position); }
     // NaN goes by its bits.
-    let nan = is_nan(each.value).x;
+    let nan = are_nan(each.value).x;
     let bits = subgroupMax(select(0u, bitcast<u32>(value), nan));
     let known = select(value, bitcast<T>(params.first), nan);
     var best = subgroupMin(known);
@@ -130,13 +131,20 @@ fn gather(item: u32, lane: u32) -> Partial {
     return total;
 }
 
+// begin finish
+fn finish(place: u32, value: R) -> R {
+    return value;
+}
+// end finish
+
 fn keep(item: u32, lane: u32, total: Partial) {
     if item < params.items * params.parts {
         for (var i = 0u; i < OUTPUTS; i++) {
+            let place = item * OUTPUTS + i;
             if POSITION {
-                result[item * OUTPUTS + i] = R(total.position[i]);
+                result[place] = R(total.position[i]);
             } else {
-                result[item * OUTPUTS + i] = R(total.value[i]);
+                result[place] = finish(place, R(total.value[i]));
             }
         }
     }

@@ -84,8 +84,8 @@ pub trait Op: fmt::Debug + Any + Send + Sync {
     /// Whether elementwise steps that follow can be part of the kernels of a float result: the CPU kernel hands every
     /// element once, and for the last time, to what [`Output::finish`] gives, and the shader of the last GPU
     /// kernel writes `finish(place, value)` or `finish4(place, values)` where it would write the value, or four
-    /// neighbours from a multiple of four on. It declares both between the lines `// begin finish` and `// end
-    /// finish` as functions that return what they are given, and ends its `Params` with a line `// finish`.
+    /// neighbours from a multiple of four on. It declares those that it calls between the lines `// begin finish` and
+    /// `// end finish` as functions that return what they are given, and ends its `Params` with a line `// finish`.
     fn finishes(&self) -> bool {
         false
     }

@@ -100,6 +100,10 @@ impl Op for Reduce {
         true
     }
 
+    fn finishes(&self) -> bool {
+        !self.is_position()
+    }
+
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let (dtype, shape) = (inputs[0].dtype, inputs[0].shape());
         let refuse = |message: String| Err(Error::op(self.name(), message));
@@ -152,6 +156,7 @@ impl Op for Reduce {
                 });
             }
         }
+        output.finish().run_shared(0, output.slice());
         Ok(())
     }
 
