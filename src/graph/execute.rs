@@ -175,7 +175,7 @@ struct Run<'a> {
     copies: HashMap<usize, Buffer>,
     /// The last task that reads each item; none for kept ones, which are never dropped.
     last_use: Vec<Option<usize>>,
-    /// Late tasks that were prepared and not yet run.
+    /// Tasks to be run together, and what they are together.
     batch: Vec<Launch>,
     together: Together,
     /// What runs the batch.
@@ -242,26 +242,32 @@ impl<'a> Run<'a> {
         let task = &self.tasks[at];
         let launch = self.launch(at, device)?;
         let value = launch.output.buffer.clone();
-        if !self.merges(at, device) {
+        if self.joins(at, &launch, device)? {
+            self.device = Some(device);
+            self.batch.push(launch);
+        } else if launch.output.spec.elements() > 0 {
             // Without elements there is nothing to compute, and no kernel needs to know of that.
-            if launch.output.spec.elements() > 0 {
-                self.run(&*task.op, &launch.arguments, &launch.output, device)?;
-            }
-            self.buffers[task.output] = Some(value);
-            return Ok(());
+            self.run(&*task.op, &launch.arguments, &launch.output, device)?;
         }
-        let operand = |argument: &Argument| (argument.buffer.address(), argument.spec);
-        let inputs: Vec<_> = launch.arguments.iter().map(operand).collect();
-        let output = operand(&launch.output);
-        if !self.together.add(&*task.op, &inputs, output, device.merges()) {
-            self.finish_batch()?;
-            self.together.add(&*task.op, &inputs, output, device.merges());
-        }
-        self.device = Some(device);
-        self.batch.push(launch);
         // Those that follow in the batch read it.
         self.buffers[task.output] = Some(value);
         Ok(())
+    }
+
+    /// Adds a task to what runs together, or to what does next; false where it runs alone.
+    fn joins(&mut self, at: usize, launch: &Launch, device: &dyn Device) -> Result<bool> {
+        if !self.merges(at, device) {
+            return Ok(false);
+        }
+        let op = &*self.tasks[at].op;
+        let operand = |argument: &Argument| (argument.buffer.address(), argument.spec);
+        let inputs: Vec<_> = launch.arguments.iter().map(operand).collect();
+        let output = operand(&launch.output);
+        if self.together.add(op, &inputs, output, device.merges()) {
+            return Ok(true);
+        }
+        self.finish_batch()?;
+        Ok(self.together.add(op, &inputs, output, device.merges()))
     }
 
     /// A task's inputs and a place for its output; those of the last use are let go.
@@ -300,8 +306,9 @@ impl<'a> Run<'a> {
     fn finish_batch(&mut self) -> Result<()> {
         let together = std::mem::take(&mut self.together);
         let batch = std::mem::take(&mut self.batch);
-        let Some(device) = self.device.take() else { return Ok(()) };
-        let (inputs, output) = together.operands();
+        let Some((device, (inputs, output))) = self.device.take().zip(together.operands()) else {
+            return Ok(());
+        };
         let argument = |operand: Operand| batch[operand.member].operand(operand.at);
         let inputs: Vec<Argument> = inputs.into_iter().map(|operand| argument(operand).clone()).collect();
         let result = self.run(&together, &inputs, argument(output), device);
@@ -348,7 +355,7 @@ impl<'a> Run<'a> {
     /// What the tasks of a device will run: the copies of their inputs, and their ops.
     fn coming(&self, tasks: impl Iterator<Item = usize>, device: &dyn Device) -> Vec<Coming> {
         let mut all = Vec::new();
-        // Late tasks, and the items whose buffers they write over.
+        // What runs together, and the items whose buffers it writes over.
         let (mut batch, mut together) = (Vec::new(), Together::default());
         let mut places: Vec<usize> = (0..self.items.len()).collect();
         for at in tasks {
@@ -357,18 +364,22 @@ impl<'a> Run<'a> {
             if output.elements() == 0 {
                 continue;
             }
-            let over = self.donor(at, device, |_| true);
+            let reads = |root| task.inputs.iter().filter(|&&(other, _)| other == root).count();
+            let over = self.donor(at, device, |input| reads(task.inputs[input].0) == 1);
             if self.merges(at, device) {
                 places[task.output] = over.map_or(task.output, |i| places[task.inputs[i].0]);
                 let inputs: Vec<_> = task.inputs.iter().map(|&(root, spec)| (places[root], spec)).collect();
                 let written = (places[task.output], output);
-                if !together.add(&*task.op, &inputs, written, device.merges()) {
-                    all.push(self.merged(std::mem::take(&mut together), &batch));
+                let mut joins = together.add(&*task.op, &inputs, written, device.merges());
+                if !joins {
+                    all.extend(self.merged(std::mem::take(&mut together), &batch));
                     batch.clear();
-                    together.add(&*task.op, &inputs, written, device.merges());
+                    joins = together.add(&*task.op, &inputs, written, device.merges());
                 }
-                batch.push(at);
-                continue;
+                if joins {
+                    batch.push(at);
+                    continue;
+                }
             }
             let mut inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
             for input in &mut inputs {
@@ -381,21 +392,19 @@ impl<'a> Run<'a> {
             }
             all.push(Coming { op: Arc::clone(&task.op), inputs, output, over });
         }
-        if !together.is_empty() {
-            all.push(self.merged(together, &batch));
-        }
+        all.extend(self.merged(together, &batch));
         all
     }
 
-    /// What tasks put together will run.
-    fn merged(&self, together: Together, batch: &[usize]) -> Coming {
-        let (inputs, output) = together.operands();
+    /// What tasks put together will run, if there are any.
+    fn merged(&self, together: Together, batch: &[usize]) -> Option<Coming> {
+        let (inputs, output) = together.operands()?;
         let spec = |operand: Operand| {
             let task = &self.tasks[batch[operand.member]];
             task.inputs.get(operand.at).map_or(self.items[task.output].node.spec, |&(_, spec)| spec)
         };
         let inputs = inputs.into_iter().map(spec).collect();
-        Coming { op: Arc::new(together), inputs, output: spec(output), over: None }
+        Some(Coming { op: Arc::new(together), inputs, output: spec(output), over: None })
     }
 
     /// An input as the device and the op want it: there, and contiguous unless the op takes strides.

@@ -154,7 +154,7 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                 let numbers = if let Some(Expr::Partial(_, numbers)) = expr { numbers } else { [None; 3] };
                 let arity = row.rule.arity();
                 // Inputs past those of the row are there for the gradient.
-                let taken = arity - numbers.iter().flatten().count();
+                let taken = arity - numbers[..arity].iter().flatten().count();
                 let mut inputs = item.inputs[..taken].iter().copied().enumerate();
                 for (argument, number) in numbers[..arity].iter().enumerate() {
                     if let Some(scalar) = *number {

@@ -513,6 +513,18 @@ fn updates_of_many_parameters_take_few_kernels() {
 }
 
 #[test]
+fn what_is_read_in_two_ways_is_not_written_over() {
+    let Some(device) = device() else { return };
+    let engine = crate::Engine::with_devices(Some(Arc::new(device)), "a test");
+    let x = Tensor::from_vec((1..9).map(|i| i as f32).collect(), [8], &engine).unwrap();
+    // A new kernel, after which the device asks what else is to come.
+    x.softmax(0).unwrap().eval().unwrap();
+    let y = x.mul(&x.narrow(0, 1, 1).unwrap()).unwrap();
+    drop(x);
+    assert_eq!(y.to_vec::<f32>().unwrap(), [2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0]);
+}
+
+#[test]
 fn what_came_before_an_error_is_there() {
     let Some(device) = device() else { return };
     let device = Arc::new(device);

@@ -87,10 +87,6 @@ impl Together {
         Together::program(op, inputs).is_some()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
     /// Adds an operation, its inputs and its output given by the numbers of their buffers and by what lies there.
     /// False, with nothing changed, where it cannot be: it takes more than `most` bindings in all, or it reads what
     /// another member writes, or the other way round, at other than the same elements.
@@ -164,11 +160,13 @@ impl Together {
         true
     }
 
-    /// What the operation is to be given: for each input one of the operands that it is, and for the output.
-    pub fn operands(&self) -> (Vec<Operand>, Operand) {
-        let output = self.result();
-        let inputs = self.slots.iter().enumerate().filter(|&(at, _)| at != output);
-        (inputs.map(|(_, slot)| slot.operand).collect(), self.slots[output].operand)
+    /// What the operation is to be given: for each input one of the operands that it is, and for the output. None
+    /// without members.
+    pub fn operands(&self) -> Option<(Vec<Operand>, Operand)> {
+        let result = self.result();
+        let output = self.slots.get(result)?.operand;
+        let inputs = self.slots.iter().enumerate().filter(|&(at, _)| at != result);
+        Some((inputs.map(|(_, slot)| slot.operand).collect(), output))
     }
 
     /// The slot that is the operation's output; the others are its inputs.
