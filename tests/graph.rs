@@ -1,6 +1,6 @@
 //! The graph: laziness, gradients, memory.
 
-use kiln::expr::{Expr, Row, Rule};
+use kiln::expr::{Expr, Numbers, Row, Rule, Scalar};
 use kiln::{DType, Engine, Op, Output, Result, Shape, Spec, Tensor, View, eval, no_grad};
 
 fn cpu() -> Engine {
@@ -189,6 +189,47 @@ impl Op for Own {
     fn gradient(&self, inputs: &[Tensor], output: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
         (self.0.gradient)(inputs, output, upstream)
     }
+}
+
+/// As [`Own`], with numbers in place of some arguments.
+#[derive(Debug)]
+struct Partly(&'static Row, Numbers);
+
+impl Op for Partly {
+    fn name(&self) -> &'static str {
+        "partly"
+    }
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(inputs[0])
+    }
+    fn expr(&self) -> Option<Expr> {
+        Some(Expr::Partial(self.0, self.1))
+    }
+    fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![None])
+    }
+}
+
+#[test]
+fn numbers_of_a_users_row_stand_for_its_arguments() -> Result<()> {
+    static TWICE: Row = twice(Rule::Map(1));
+    static PAIR: Row = twice(Rule::Map(2));
+    static FOUR: Row = twice(Rule::Map(4));
+    let x = Tensor::from_slice(&[1.0f32, 2.0], 2, &cpu())?;
+    let (whole, number) = (Scalar::new(1.0, DType::I32), Scalar::new(3.0, DType::F32));
+    // Those past its arguments are nothing.
+    let apply = |row, numbers| Tensor::apply(Partly(row, numbers), &[&x]);
+    assert_eq!(apply(&TWICE, [None, Some(number), Some(number)])?.to_vec::<f32>()?, [2.0, 4.0]);
+    assert_eq!(apply(&PAIR, [Some(number), None, None])?.to_vec::<f32>()?, [6.0, 6.0]);
+    for (row, numbers, expected) in [
+        (&PAIR, [None; 3], "takes 2 tensors, not 1"),
+        (&PAIR, [None, Some(whole), None], "is not defined for f32 and i32"),
+        (&FOUR, [Some(number); 3], "takes 1 to 3 tensors, not 4"),
+    ] {
+        let error = apply(row, numbers).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    Ok(())
 }
 
 /// Twice its argument.
