@@ -88,8 +88,9 @@ impl Together {
     }
 
     /// Adds an operation, its inputs and its output given by the numbers of their buffers and by what lies there.
-    /// False, with nothing changed, where it cannot be: it takes more than `most` bindings in all, or it reads what
-    /// another member writes, or the other way round, at other than the same elements.
+    /// False, with nothing changed, where it cannot be: it takes more than `most` bindings in all, or more elements
+    /// than a `u32` counts, or it reads what another member writes, or the other way round, at other than the same
+    /// elements.
     pub fn add(&mut self, op: &dyn Op, inputs: &[(usize, Spec)], output: (usize, Spec), most: usize) -> bool {
         let Some(fused) = Together::program(op, inputs.iter().map(|&(_, spec)| spec)) else { return false };
         let elements = fused.shape.elements();
@@ -134,7 +135,9 @@ impl Together {
                 new.push(slot);
             }
         }
-        if self.slots.len() + new.len() > most || member == MAX_MEMBERS {
+        let sizes = self.members.iter().map(|member| member.fused.shape.elements());
+        let counted = sizes.sum::<usize>().saturating_add(elements) <= u32::MAX as usize;
+        if self.slots.len() + new.len() > most || member == MAX_MEMBERS || !counted {
             return false;
         }
         self.slots.append(&mut new);
@@ -153,10 +156,9 @@ impl Together {
         for other in self.members.iter_mut().filter(|other| joined.contains(&other.group)) {
             other.group = member;
         }
-        let (output, inputs) =
-            places.split_last().map_or((0, &[][..]), |(&(output, _), inputs)| (output, inputs));
+        let (output, _) = places.pop().unwrap_or_default();
         let fused = Fused { program: fused.program.clone(), shape: fused.shape, dtype: fused.dtype };
-        self.members.push(Member { fused, inputs: inputs.to_vec(), output, group: member });
+        self.members.push(Member { fused, inputs: places, output, group: member });
         true
     }
 
@@ -380,6 +382,10 @@ mod tests {
         let mut together = Together::default();
         let added = (0..20).take_while(|&i| sum(&mut together, 8, [3 * i, 3 * i + 1, 3 * i + 2])).count();
         assert_eq!((added, together.slots.len()), (8, 24));
+        let mut large = Together::default();
+        let most = (1 << 31) - 1;
+        assert!(sum(&mut large, most, [0, 1, 2]) && sum(&mut large, most, [3, 4, 5]));
+        assert!(!sum(&mut large, 4, [6, 7, 8]));
         let narrow = op(&CAST_F16, 8, DType::F16);
         assert!(!Together::takes(&narrow, [vector(8)].into_iter()));
     }
