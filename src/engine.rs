@@ -4,6 +4,7 @@
 use crate::Error;
 use crate::device::cpu::CpuDevice;
 use crate::device::{Buffer, Device, DeviceKind, Memory};
+use crate::graph::Schedules;
 use crate::{Ceilings, Result};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +38,7 @@ struct Inner {
     debug_nan: AtomicBool,
     /// Held while a graph is evaluated: results are stored and inputs donated by one thread at a
     /// time.
-    running: Mutex<()>,
+    running: Mutex<Schedules>,
 }
 
 impl fmt::Debug for Engine {
@@ -107,7 +108,7 @@ impl Engine {
         let debug_nan =
             std::env::var("KILN_DEBUG").is_ok_and(|what| what.split(',').any(|word| word == "nan"));
         let debug_nan = AtomicBool::new(debug_nan);
-        let running = Mutex::new(());
+        let running = Mutex::default();
         Engine(Arc::new(Inner { cpu, gpu, balance, name, reason, debug_nan, running }))
     }
 
@@ -263,8 +264,8 @@ impl Engine {
         if kind == DeviceKind::Cpu { &self.0.cpu } else { self.main() }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
-        // The lock guards no data of its own: after a panic elsewhere there is nothing to repair.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Schedules> {
+        // What it guards changes as a whole: after a panic elsewhere there is nothing to repair.
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

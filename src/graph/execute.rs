@@ -1,8 +1,9 @@
 //! Runs what is pending: order, memory, device by device.
 
-use super::fuse::{Task, tasks};
+use super::fuse::Task;
 use super::place::{Fate, Placement, place};
 use super::profile::Profile;
+use super::schedule::Schedules;
 use crate::device::cpu::threads;
 use crate::device::{Argument, Buffer, Coming, Device, DeviceKind};
 use crate::ops::fused::{Fused, Operand, Together};
@@ -69,10 +70,11 @@ pub(crate) fn evaluate(
     for first in by_engine {
         let engine = first.engine();
         let targets: Vec<&Tensor> = targets.iter().filter(|t| t.engine().same(engine)).collect();
-        let run = || {
+        let run = |schedules: &mut Schedules| {
             let profile = Profile::get()?;
             let items = collect(&targets, finished)?;
-            let tasks = tasks(&items, !engine.debugs_nan());
+            let forms = schedules.forms(&items, !engine.debugs_nan());
+            let tasks: Vec<Task> = forms.iter().map(|form| form.task(&items)).collect();
             let wanted = if read { &targets[..] } else { &[] };
             let Placement { devices, fates } = place(engine, &items, &tasks, wanted);
             let mut run = Run::new(&items, &tasks, profile);
@@ -97,10 +99,7 @@ pub(crate) fn evaluate(
             run.settle(result.is_err(), &fates);
             result
         };
-        undisturbed(|| {
-            let _running = engine.lock();
-            run()
-        })?;
+        undisturbed(|| run(&mut engine.lock()))?;
     }
     Ok(())
 }
@@ -168,7 +167,7 @@ pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Syn
 /// The values of a graph while it runs.
 struct Run<'a> {
     items: &'a [Item],
-    tasks: &'a [Task],
+    tasks: &'a [Task<'a>],
     /// The buffer of each root item that has one.
     buffers: Vec<Option<Buffer>>,
     /// Copies of buffers on another device than the one that made them.
@@ -205,7 +204,7 @@ impl Launch {
 }
 
 impl<'a> Run<'a> {
-    fn new(items: &'a [Item], tasks: &'a [Task], profile: Option<&'static Profile>) -> Run<'a> {
+    fn new(items: &'a [Item], tasks: &'a [Task<'a>], profile: Option<&'static Profile>) -> Run<'a> {
         let mut last_use = vec![None; items.len()];
         for (at, task) in tasks.iter().enumerate() {
             for &(root, _) in &task.inputs {

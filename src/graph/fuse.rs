@@ -5,8 +5,9 @@ use crate::expr::{Arg, Expr, Numbers, Program, Row, Scalar, Step};
 use crate::ops::elementwise::CAST_F16;
 use crate::ops::epilogue::Epilogue;
 use crate::ops::fused::{Fused, Together};
+use crate::tensor::Node;
 use crate::{DType, Op, Spec};
-use std::any::Any;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Inputs of a fused kernel: with its output, the storage buffers that every GPU can bind.
@@ -15,14 +16,80 @@ const MAX_INPUTS: usize = 7;
 const MAX_STEPS: usize = 48;
 
 /// One kernel to run.
-pub(super) struct Task {
+pub(super) struct Task<'a> {
     pub op: Arc<dyn Op>,
+    form: &'a Form,
+}
+
+impl Deref for Task<'_> {
+    type Target = Form;
+
+    fn deref(&self) -> &Form {
+        self.form
+    }
+}
+
+/// A task, as far as it is the same in all graphs of one structure.
+pub(super) struct Form {
+    work: Work,
     /// The items whose buffers are read, and as what.
     pub inputs: Vec<(usize, Spec)>,
     /// The item computed.
     pub output: usize,
     /// Whether it is rather run together with those beside it, see [`Together`].
     pub merges: bool,
+}
+
+/// What a task does.
+enum Work {
+    /// The op of its output's item.
+    Op,
+    Steps(Steps),
+    /// The op of an item, with so many inputs, and then steps of which an input is its result.
+    Epilogue {
+        item: usize,
+        own: usize,
+        steps: Steps,
+        at: usize,
+    },
+}
+
+/// Elementwise steps.
+struct Steps {
+    /// Its scalars are those of some graph.
+    fused: Fused,
+    /// What the scalars are.
+    constants: Vec<Number>,
+}
+
+impl Steps {
+    /// The steps with the numbers of a graph.
+    fn of(&self, items: &[Item]) -> Fused {
+        let mut program = self.fused.program.clone();
+        for (scalar, &(item, argument)) in program.scalars.iter_mut().zip(&self.constants) {
+            match items[item].node.op.expr() {
+                Some(Expr::Constant(number)) => *scalar = number,
+                Some(Expr::Partial(_, numbers)) => *scalar = numbers[argument].unwrap_or(*scalar),
+                Some(Expr::Row(_)) | None => {}
+            }
+        }
+        Fused { program, ..self.fused }
+    }
+}
+
+impl Form {
+    /// The task of a graph.
+    pub fn task(&self, items: &[Item]) -> Task<'_> {
+        let op: Arc<dyn Op> = match &self.work {
+            Work::Op => Arc::clone(&items[self.output].node.op),
+            Work::Steps(steps) => Arc::new(steps.of(items)),
+            &Work::Epilogue { item, own, ref steps, at } => {
+                let Node { op, spec, .. } = &*items[item].node;
+                Arc::new(Epilogue { op: Arc::clone(op), own, result: *spec, fused: steps.of(items), at })
+            }
+        };
+        Task { op, form: self }
+    }
 }
 
 /// Bytes that a task may keep alive until the end of a graph; and of a result that takes longer to begin with than to
@@ -104,9 +171,10 @@ impl Part {
         self.program.steps.push(Step { row, args: [arg(0), arg(1), arg(2)], from, to });
     }
 
-    fn task(self, spec: &Spec, output: usize) -> Task {
-        let op = Fused { program: self.program, shape: *spec.shape(), dtype: spec.dtype };
-        Task { op: Arc::new(op), inputs: self.inputs, output, merges: false }
+    fn form(self, spec: &Spec, output: usize) -> Form {
+        let fused = Fused { program: self.program, shape: *spec.shape(), dtype: spec.dtype };
+        let work = Work::Steps(Steps { fused, constants: self.constants });
+        Form { work, inputs: self.inputs, output, merges: false }
     }
 }
 
@@ -119,8 +187,9 @@ struct Consumers {
     others: bool,
 }
 
-/// The tasks that compute every kept item, in order; without `fuse`, one for each op.
-pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
+/// The tasks that compute every kept item, in order; without `fuse`, one for each op. They depend on nothing but
+/// what [`structure`](super::schedule) tells of a graph.
+pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
     let mut consumers = vec![Consumers::default(); items.len()];
     for (at, item) in items.iter().enumerate() {
         let elementwise =
@@ -144,7 +213,7 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
             Some(Expr::Constant(scalar)) => {
                 let mut part = Part::default();
                 part.scalar((at, 0), scalar);
-                tasks.push(part.task(spec, at));
+                tasks.push(part.form(spec, at));
             }
             Some(Expr::Row(row) | Expr::Partial(row, _)) => {
                 let mut part = Part::default();
@@ -189,7 +258,7 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                             }
                             continue;
                         }
-                        tasks.push(producer.task(&items[input].node.spec, input));
+                        tasks.push(producer.form(&items[input].node.spec, input));
                     }
                     let (root, spec) = operands(input);
                     args.push(Arg::Input(part.input(root, spec)));
@@ -205,11 +274,11 @@ pub(super) fn tasks(items: &[Item], fuse: bool) -> Vec<Task> {
                     }
                     deferred[at] = Some(part);
                 } else {
-                    tasks.push(part.task(spec, at));
+                    tasks.push(part.form(spec, at));
                 }
             }
-            None => tasks.push(Task {
-                op: item.node.op.clone(),
+            None => tasks.push(Form {
+                work: Work::Op,
                 inputs: item.inputs.iter().map(|&input| operands(input)).collect(),
                 output: at,
                 merges: false,
@@ -235,11 +304,13 @@ fn nth_input(numbers: &Numbers, place: usize) -> usize {
 
 /// Marks what is rather run [together](Together) with others, and puts those of them at the end for whose results
 /// nothing in the graph waits but others of these.
-fn postpone(tasks: &mut [Task], items: &[Item], kept: &[bool]) {
+fn postpone(tasks: &mut [Form], items: &[Item], kept: &[bool]) {
     let (mut awaited, mut last) = (vec![false; items.len()], true);
     let mut late = vec![false; items.len()];
     for task in tasks.iter_mut().rev() {
-        if Together::takes(&*task.op, task.inputs.iter().map(|&(_, spec)| spec)) {
+        if let Work::Steps(steps) = &task.work
+            && Together::takes(&steps.fused, task.inputs.iter().map(|&(_, spec)| spec))
+        {
             let dying = |&&(root, _): &&(usize, Spec)| items[root].pending && !kept[root];
             let bytes: usize = task.inputs.iter().filter(dying).map(|(_, spec)| spec.bytes()).sum();
             late[task.output] = !awaited[task.output] && (last || bytes <= LATE_BYTES);
@@ -254,7 +325,7 @@ fn postpone(tasks: &mut [Task], items: &[Item], kept: &[bool]) {
 }
 
 /// Joins operations and the elementwise tasks that alone read their results.
-fn epilogues(tasks: &mut Vec<Task>, items: &[Item], kept: &[bool]) {
+fn epilogues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
     // For each item the task that computes it, and how many read it.
     let mut computed = vec![None; items.len()];
     let mut readers = vec![0usize; items.len()];
@@ -265,8 +336,7 @@ fn epilogues(tasks: &mut Vec<Task>, items: &[Item], kept: &[bool]) {
     let mut joined = vec![false; tasks.len()];
     for at in 0..tasks.len() {
         let task = &tasks[at];
-        let op: &dyn Any = &*task.op;
-        let Some(fused) = op.downcast_ref::<Fused>() else { continue };
+        let Work::Steps(Steps { fused, constants }) = &task.work else { continue };
         let dense = |spec: &Spec| spec.layout.is_contiguous() && spec.layout.offset == 0;
         let elements = fused.shape.elements();
         // What is there before the graph and is read for the last time is rather written over.
@@ -278,7 +348,8 @@ fn epilogues(tasks: &mut Vec<Task>, items: &[Item], kept: &[bool]) {
         }
         let producer = |&(root, spec): &(usize, Spec)| {
             let before = computed[root].filter(|&before| !joined[before])?;
-            let Task { op, inputs, .. } = &tasks[before];
+            let Form { work: Work::Op, inputs, output, .. } = &tasks[before] else { return None };
+            let op = &items[*output].node.op;
             let fits = op.finishes()
                 && readers[root] == 1
                 && !kept[root]
@@ -293,18 +364,13 @@ fn epilogues(tasks: &mut Vec<Task>, items: &[Item], kept: &[bool]) {
         else {
             continue;
         };
-        let (program, shape) = (fused.program.clone(), fused.shape);
-        let Task { op, inputs, output, .. } = &tasks[before];
-        let epilogue = Epilogue {
-            op: Arc::clone(op),
-            own: inputs.len(),
-            result: items[*output].node.spec,
-            fused: Fused { program, shape, dtype: DType::F32 },
-            at: input,
-        };
+        let fused = Fused { program: fused.program.clone(), ..*fused };
+        let steps = Steps { fused, constants: constants.clone() };
+        let Form { inputs, output, .. } = &tasks[before];
+        let work = Work::Epilogue { item: *output, own: inputs.len(), steps, at: input };
         let others = task.inputs.iter().enumerate().filter(|&(i, _)| i != input);
         let inputs = inputs.iter().chain(others.map(|(_, read)| read)).copied().collect();
-        tasks[at] = Task { op: Arc::new(epilogue), inputs, output: task.output, merges: false };
+        tasks[at] = Form { work, inputs, output: task.output, merges: false };
         joined[before] = true;
     }
     let mut joined = joined.into_iter();
@@ -312,7 +378,7 @@ fn epilogues(tasks: &mut Vec<Task>, items: &[Item], kept: &[bool]) {
 }
 
 /// Drops tasks whose result nobody reads, such as constants that became parameters.
-fn without_unused(tasks: &mut Vec<Task>, kept: &[bool]) {
+fn without_unused(tasks: &mut Vec<Form>, kept: &[bool]) {
     let mut needed = kept.to_vec();
     let mut used: Vec<bool> = tasks
         .iter()
@@ -335,7 +401,7 @@ mod tests {
     /// The kernels that compute `y`, in the form of `Debug`.
     fn kernels(y: &Tensor) -> Result<Vec<String>> {
         let items = collect(&[y], &|_| false)?;
-        Ok(tasks(&items, true).iter().map(|task| format!("{:?}", task.op)).collect())
+        Ok(forms(&items, true).iter().map(|form| format!("{:?}", form.task(&items).op)).collect())
     }
 
     fn ready(shape: [usize; 2]) -> Result<Tensor> {
@@ -393,7 +459,7 @@ mod tests {
     /// The names of the kernels that compute `y`.
     fn names(y: &Tensor) -> Result<Vec<&'static str>> {
         let items = collect(&[y], &|_| false)?;
-        Ok(tasks(&items, true).iter().map(|task| task.op.name()).collect())
+        Ok(forms(&items, true).iter().map(|form| form.task(&items).op.name()).collect())
     }
 
     #[test]
@@ -430,8 +496,9 @@ mod tests {
         let [x, w] = squares()?;
         let y = x.matmul(&w)?.add(&w.matmul(&x)?)?.exp()?;
         let items = collect(&[&y], &|_| false)?;
-        let tasks = tasks(&items, true);
-        let finish: Vec<_> = tasks.iter().map(|task| (task.op.name(), task.op.finishes())).collect();
+        let tasks = forms(&items, true);
+        let ops = tasks.iter().map(|form| form.task(&items).op);
+        let finish: Vec<_> = ops.map(|op| (op.name(), op.finishes())).collect();
         assert_eq!(finish, [("matmul", true), ("matmul", false)]);
         Ok(())
     }

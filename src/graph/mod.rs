@@ -5,8 +5,10 @@ mod fuse;
 pub(crate) mod grad;
 mod place;
 mod profile;
+mod schedule;
 
 pub use grad::Gradients;
+pub(crate) use schedule::Schedules;
 
 use crate::{Result, Tensor};
 use std::collections::BTreeMap;
