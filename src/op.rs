@@ -119,6 +119,35 @@ impl<T: Hash> Identity for T {
     }
 }
 
+/// A hasher that keeps every byte it is given: keys are compared, so that no two operations are taken for one.
+pub(crate) struct Key(pub Vec<u8>);
+
+impl Hasher for Key {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl Key {
+    /// Adds what an operation is but for its numbers; false where it has no identity.
+    pub fn operation(&mut self, op: &dyn Op) -> bool {
+        let op_type: &dyn Any = op;
+        op_type.type_id().hash(self);
+        let identity = op.identity();
+        identity.iter().for_each(|identity| identity.write(self));
+        identity.is_some()
+    }
+
+    /// Adds a dtype and a layout.
+    pub fn spec(&mut self, Spec { dtype, layout }: &Spec) {
+        (dtype, layout.shape.dims(), layout.strides(), layout.offset).hash(self);
+    }
+}
+
 /// A type whose values lie in a buffer word by word (`f32`, `f16`, `i32`, and `u32` for truth
 /// values).
 pub trait Word: bytemuck::Pod + Send + Sync {}

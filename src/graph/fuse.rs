@@ -8,7 +8,7 @@ use crate::ops::fused::{Fused, Together};
 use crate::tensor::Node;
 use crate::{DType, Op, Spec};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Inputs of a fused kernel: with its output, the storage buffers that every GPU can bind.
 const MAX_INPUTS: usize = 7;
@@ -38,6 +38,8 @@ pub(super) struct Form {
     pub output: usize,
     /// Whether it is rather run together with those beside it, see [`Together`].
     pub merges: bool,
+    /// Whether the GPU has a kernel for it, once it was asked.
+    pub supported: OnceLock<bool>,
 }
 
 /// What a task does.
@@ -78,6 +80,10 @@ impl Steps {
 }
 
 impl Form {
+    fn new(work: Work, inputs: Vec<(usize, Spec)>, output: usize) -> Form {
+        Form { work, inputs, output, merges: false, supported: OnceLock::new() }
+    }
+
     /// The task of a graph.
     pub fn task(&self, items: &[Item]) -> Task<'_> {
         let op: Arc<dyn Op> = match &self.work {
@@ -174,7 +180,7 @@ impl Part {
     fn form(self, spec: &Spec, output: usize) -> Form {
         let fused = Fused { program: self.program, shape: *spec.shape(), dtype: spec.dtype };
         let work = Work::Steps(Steps { fused, constants: self.constants });
-        Form { work, inputs: self.inputs, output, merges: false }
+        Form::new(work, self.inputs, output)
     }
 }
 
@@ -277,12 +283,10 @@ pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
                     tasks.push(part.form(spec, at));
                 }
             }
-            None => tasks.push(Form {
-                work: Work::Op,
-                inputs: item.inputs.iter().map(|&input| operands(input)).collect(),
-                output: at,
-                merges: false,
-            }),
+            None => {
+                let inputs = item.inputs.iter().map(|&input| operands(input)).collect();
+                tasks.push(Form::new(Work::Op, inputs, at));
+            }
         }
     }
     // The items whose buffers outlive the graph.
@@ -370,7 +374,7 @@ fn epilogues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
         let work = Work::Epilogue { item: *output, own: inputs.len(), steps, at: input };
         let others = task.inputs.iter().enumerate().filter(|&(i, _)| i != input);
         let inputs = inputs.iter().chain(others.map(|(_, read)| read)).copied().collect();
-        tasks[at] = Form { work, inputs, output: task.output, merges: false };
+        tasks[at] = Form::new(work, inputs, task.output);
         joined[before] = true;
     }
     let mut joined = joined.into_iter();

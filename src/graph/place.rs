@@ -99,9 +99,14 @@ pub(super) fn place<'a>(
     let mut graph = engine.rates().map(|rates| Graph::new(items, tasks, wanted, rates));
     let gpu = engine.gpu_device();
     let supported = |task: &Task| {
-        let inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
-        let output = &items[task.output].node.spec;
-        gpu.is_some_and(|gpu| output.elements() == 0 || gpu.supports(&*task.op, &inputs, output))
+        let ask = || {
+            let inputs: Vec<Spec> = task.inputs.iter().map(|&(_, spec)| spec).collect();
+            let output = &items[task.output].node.spec;
+            gpu.is_some_and(|gpu| output.elements() == 0 || gpu.supports(&*task.op, &inputs, output))
+        };
+        // What has no identity may be another operation in each graph.
+        let known = task.op.identity().map(|_| *task.supported.get_or_init(ask));
+        known.unwrap_or_else(ask)
     };
     // To ask a GPU takes longer than all the rest, and mostly it is plain without.
     let asked = gpu.is_some() && (explain::wanted() || !graph.as_ref().is_some_and(Graph::is_for_cpu));

@@ -2,13 +2,16 @@
 
 use super::execute::Item;
 use super::fuse::{Form, forms};
-use crate::DType;
 use crate::expr::{Expr, Numbers};
+use crate::op::Key;
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::sync::Arc;
 
-/// Words of all structures kept, so that those that never come again do not pile up.
-const MAX_WORDS: usize = 1 << 18;
+/// Bytes of all structures kept, so that those that never come again do not pile up.
+const MAX_BYTES: usize = 4 << 20;
+/// Room for most items.
+const ITEM_BYTES: usize = 160;
 /// Structures kept, among which one is found by comparing.
 const MAX_KNOWN: usize = 256;
 
@@ -16,8 +19,8 @@ const MAX_KNOWN: usize = 256;
 #[derive(Default)]
 pub(crate) struct Schedules {
     /// By the graph's [`structure`]; the oldest first.
-    known: VecDeque<(Vec<u64>, Arc<[Form]>)>,
-    words: usize,
+    known: VecDeque<(Vec<u8>, Arc<[Form]>)>,
+    bytes: usize,
 }
 
 impl Schedules {
@@ -28,68 +31,50 @@ impl Schedules {
             return Arc::clone(forms);
         }
         let forms: Arc<[Form]> = forms(items, fuse).into();
-        self.words += structure.len();
+        self.bytes += structure.len();
         self.known.push_back((structure, Arc::clone(&forms)));
-        while self.words > MAX_WORDS || self.known.len() > MAX_KNOWN {
+        while self.bytes > MAX_BYTES || self.known.len() > MAX_KNOWN {
             let oldest = self.known.pop_front();
-            self.words -= oldest.map_or(0, |(structure, _)| structure.len());
+            self.bytes -= oldest.map_or(0, |(structure, _)| structure.len());
         }
         forms
     }
 }
 
-/// All that the tasks of a graph depend on, so that graphs of one structure have the same. Numbers beside tensors
-/// count by their places alone, and ops that are not elementwise by what may be joined to them.
-fn structure(items: &[Item], fuse: bool) -> Vec<u64> {
-    let mut words = Vec::with_capacity(16 * items.len() + 1);
-    words.push(u64::from(fuse));
+/// All that the tasks of a graph depend on, so that graphs of one structure have the same. Numbers count by their
+/// places alone.
+fn structure(items: &[Item], fuse: bool) -> Vec<u8> {
+    let mut key = Key(Vec::with_capacity(ITEM_BYTES * items.len()));
+    fuse.hash(&mut key);
     for item in items {
-        let (node, layout) = (&*item.node, &item.node.spec.layout);
-        let runs = item.pending && !node.view;
-        let expr = if runs { node.op.expr() } else { None };
-        let joins = runs && expr.is_none();
-        let flags =
-            [item.pending, item.keep, node.view, joins && node.op.finishes(), joins && node.op.strided()];
-        let (kind, row, numbers) = match expr {
-            None => (0, None, Numbers::default()),
+        let node = &*item.node;
+        (item.pending, item.keep, node.view, &item.inputs).hash(&mut key);
+        key.spec(&node.spec);
+        if !item.pending || node.view {
+            continue;
+        }
+        let (kind, row, numbers) = match node.op.expr() {
+            None => (0u8, None, Numbers::default()),
             Some(Expr::Constant(number)) => (1, None, [Some(number), None, None]),
             Some(Expr::Row(row)) => (2, Some(row), Numbers::default()),
             Some(Expr::Partial(row, numbers)) => (3, Some(row), numbers),
         };
-        let mut head = item.inputs.len() as u64;
-        let mut add = |bits: u32, value: u64| head = head << bits | value;
-        flags.into_iter().for_each(|flag| add(1, u64::from(flag)));
-        add(4, layout.shape.rank() as u64);
-        add(2, dtype(node.spec.dtype));
-        add(2, kind);
-        numbers.iter().for_each(|number| add(3, number.map_or(0, |number| 4 | dtype(number.dtype))));
-        words.extend([head, row.map_or(0, |row| std::ptr::from_ref(row) as u64)]);
-        words.extend(item.inputs.iter().map(|&input| input as u64));
-        words.extend(layout.shape.iter().map(|&size| size as u64));
-        words.extend(layout.strides().iter().map(|&stride| stride as u64));
-        words.push(layout.offset as u64);
+        (kind, row, numbers.map(|number| number.map(|number| number.dtype))).hash(&mut key);
+        if kind == 0 {
+            (key.operation(&*node.op), node.op.finishes(), node.op.strided()).hash(&mut key);
+        }
     }
-    words
-}
-
-/// A number of two bits for each dtype.
-fn dtype(dtype: DType) -> u64 {
-    match dtype {
-        DType::F32 => 0,
-        DType::F16 => 1,
-        DType::I32 => 2,
-        DType::Bool => 3,
-    }
+    key.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::execute::collect;
     use super::*;
-    use crate::{Engine, Result, Tensor};
+    use crate::{DType, Engine, Result, Tensor};
 
     /// A graph's structure, while the tensors given with it are held.
-    fn structure_of((y, _held): (Tensor, Vec<Tensor>)) -> Result<Vec<u64>> {
+    fn structure_of((y, _held): (Tensor, Vec<Tensor>)) -> Result<Vec<u8>> {
         Ok(structure(&collect(&[&y], &|_| false)?, true))
     }
 
@@ -159,7 +144,7 @@ mod tests {
         let schedules = engine.lock();
         assert_eq!(schedules.known.len(), MAX_KNOWN);
         assert_eq!(
-            schedules.words,
+            schedules.bytes,
             schedules.known.iter().map(|(structure, _)| structure.len()).sum::<usize>()
         );
         Ok(())

@@ -3,14 +3,16 @@
 use super::context::lock;
 use super::pipeline::Pipeline;
 use crate::device::Plan;
+use crate::op::Key;
 use crate::{Op, Spec};
 use rustc_hash::FxHashMap;
-use std::any::Any;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Plans kept at most, so that sizes that never come again do not pile up.
 const MAX_PLANS: usize = 1 << 14;
+/// Room for most keys.
+const KEY_BYTES: usize = 1000;
 
 /// A plan and all that follows from it.
 pub(super) struct Ready {
@@ -45,7 +47,7 @@ impl Plans {
         make: impl FnOnce() -> Option<Ready>,
     ) -> Option<Arc<Ready>> {
         let make = || make().map(Arc::new);
-        let Some(key) = Key::of(op, inputs, output, over) else { return make() };
+        let Some(key) = key(op, inputs, output, over) else { return make() };
         if let Some(ready) = lock(&self.known).get(&key.0[..]) {
             return ready.clone();
         }
@@ -59,32 +61,15 @@ impl Plans {
     }
 }
 
-/// A hasher that keeps every byte it is given: keys are compared, so that no two operations are taken for one.
-struct Key(Vec<u8>);
-
-impl Hasher for Key {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+/// None where the operation has no identity.
+fn key(op: &dyn Op, inputs: &[Spec], output: &Spec, over: Option<usize>) -> Option<Key> {
+    let mut key = Key(Vec::with_capacity(KEY_BYTES));
+    if !key.operation(op) {
+        return None;
     }
-
-    fn finish(&self) -> u64 {
-        self.0.len() as u64
-    }
-}
-
-impl Key {
-    /// None where the operation has no identity.
-    fn of(op: &dyn Op, inputs: &[Spec], output: &Spec, over: Option<usize>) -> Option<Key> {
-        let mut key = Key(Vec::with_capacity(512));
-        let op_type: &dyn Any = op;
-        op_type.type_id().hash(&mut key);
-        over.hash(&mut key);
-        op.identity()?.write(&mut key);
-        for Spec { dtype, layout } in inputs.iter().chain([output]) {
-            (dtype, layout.shape.dims(), layout.strides(), layout.offset).hash(&mut key);
-        }
-        Some(key)
-    }
+    over.hash(&mut key);
+    inputs.iter().chain([output]).for_each(|spec| key.spec(spec));
+    Some(key)
 }
 
 #[cfg(test)]
