@@ -34,11 +34,23 @@ struct Params {
     part: u32,
     // The bits of the result over no elements: infinities have no literal.
     first: u32,
+    // given
     // finish
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<Word>;
 @group(0) @binding(2) var<storage, read_write> result: array<R>;
+
+// begin given
+@group(0) @binding(1) var<storage, read> input: array<Word>;
+
+fn given(i: u32) -> T {
+    return vec4<T>(input[i / WIDTH]).x;
+}
+
+fn given4(i: u32) -> vec4<T> {
+    return vec4<T>(input[i / WIDTH]);
+}
+// end given
 
 // The position where there was no element.
 const NONE: u32 = 0xffffffffu;
@@ -118,7 +130,12 @@ fn gather(item: u32, lane: u32) -> Partial {
         let end = min(begin + params.part, params.length);
         let base = output / params.inner * params.length * params.inner + output % params.inner;
         for (var k = begin + lane * STEP; k < end; k += LANES * STEP) {
-            let elements = vec4<T>(input[(base + k * params.inner) / WIDTH]);
+            var elements: vec4<T>;
+            if WIDTH == 4u {
+                elements = given4(base + k * params.inner);
+            } else {
+                elements = vec4<T>(given(base + k * params.inner));
+            }
             let position = vec4(k) + PLACES;
             let there = position < vec4(end);
             total = join(total, Partial(select(nothing, elements, there), select(vec4(NONE), position, there)));

@@ -37,7 +37,7 @@ pub use engine::Engine;
 pub use error::{Error, Result};
 pub use graph::{Gradients, eval};
 pub use layout::{INFER, IntoAxes, IntoShape, Layout, MAX_RANK, Shape, Spec};
-pub use op::{Finish, Identity, Op, Output, View, Word};
+pub use op::{Elements, Finish, Identity, Op, Output, View, Word};
 pub use tensor::{Operand, Tensor, autocast, no_grad};
 
 /// The README's code is compiled and run with the documentation's.

@@ -2,6 +2,7 @@
 
 use crate::device::{Caps, Plan};
 use crate::expr::Expr;
+use crate::ops::scratch::with_scratch;
 use crate::parallel;
 use crate::{DType, Error, Layout, Result, Spec, Tensor};
 use half::slice::HalfFloatSliceExt;
@@ -10,6 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// One operation on tensors: its shape rule, kernels and gradient.
 ///
@@ -90,6 +92,15 @@ pub trait Op: fmt::Debug + Any + Send + Sync {
         false
     }
 
+    /// Whether elementwise steps that compute its only input, contiguous, can be part of its kernels: the CPU kernel reads
+    /// it by [`View::elements`], and the shader of the first GPU kernel reads element `i` as `given(i)`, or four
+    /// neighbours from a multiple of four on as `given4(i)`. It declares both, and the binding 1 that they read, between
+    /// the lines `// begin given` and `// end given`, and its `Params` have a line `// given` before that of
+    /// [`finish`](Op::finishes).
+    fn begins(&self) -> bool {
+        false
+    }
+
     /// For an elementwise op: its row, by which it is fused with its neighbours, and whose rule its first
     /// inputs and its output have to follow; other inputs are there for the gradient.
     fn expr(&self) -> Option<Expr> {
@@ -132,16 +143,16 @@ impl Hasher for Key {
     }
 }
 
-impl Key {
-    /// Adds what an operation is but for its numbers; false where it has no identity.
-    pub fn operation(&mut self, op: &dyn Op) -> bool {
-        let op_type: &dyn Any = op;
-        op_type.type_id().hash(self);
-        let identity = op.identity();
-        identity.iter().for_each(|identity| identity.write(self));
-        identity.is_some()
-    }
+/// Gives `key` what an operation is but for its numbers; false where it has no identity.
+pub(crate) fn identify(op: &dyn Op, mut key: &mut dyn Hasher) -> bool {
+    let op_type: &dyn Any = op;
+    op_type.type_id().hash(&mut key);
+    let identity = op.identity();
+    identity.iter().for_each(|identity| identity.write(key));
+    identity.is_some()
+}
 
+impl Key {
     /// Adds a dtype and a layout.
     pub fn spec(&mut self, Spec { dtype, layout }: &Spec) {
         (dtype, layout.shape.dims(), layout.strides(), layout.offset).hash(self);
@@ -165,7 +176,45 @@ pub struct View<'a> {
     bytes: usize,
     /// Whether the output lies over it.
     aliased: bool,
+    /// What computes its elements, where they are nowhere.
+    source: Option<Computed<'a>>,
     lifetime: PhantomData<&'a [u8]>,
+}
+
+/// What computes elements, words of 32 bits, from a place on.
+#[derive(Clone, Copy)]
+struct Computed<'a>(&'a (dyn Fn(usize, &mut [u32]) + Sync));
+
+impl fmt::Debug for Computed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Computed")
+    }
+}
+
+/// The elements of a contiguous input: those of a slice, or what steps in front of the op compute.
+#[derive(Clone, Copy)]
+pub struct Elements<'a, T> {
+    there: &'a [T],
+    computed: Option<Computed<'a>>,
+}
+
+impl<'a, T: Word> Elements<'a, T> {
+    /// Those of a slice.
+    pub fn of(there: &'a [T]) -> Elements<'a, T> {
+        Elements { there, computed: None }
+    }
+
+    /// Hands the elements of `range` to `then`.
+    ///
+    /// # Panics
+    /// Where the range is past the end of a slice, or where words that are not of 32 bits are to be computed.
+    pub fn with<R>(&self, range: Range<usize>, then: impl FnOnce(&[T]) -> R) -> R {
+        let Some(Computed(compute)) = self.computed else { return then(&self.there[range]) };
+        with_scratch(range.len(), |memory| {
+            compute(range.start, bytemuck::cast_slice_mut(memory));
+            then(bytemuck::cast_slice(memory))
+        })
+    }
 }
 
 /// A CPU kernel's output: contiguous, its content undefined before.
@@ -227,7 +276,22 @@ impl<'a> View<'a> {
     /// `data` must be aligned to 64 bytes, valid for `bytes` bytes for `'a`, cover `spec`'s extent, and
     /// not be written meanwhile but by the output of the same kernel, where it is `aliased`.
     pub(crate) unsafe fn new(spec: Spec, data: *const u8, bytes: usize, aliased: bool) -> View<'a> {
-        View { spec, data, bytes, aliased, lifetime: PhantomData }
+        View { spec, data, bytes, aliased, source: None, lifetime: PhantomData }
+    }
+
+    /// An input that `compute` computes, of words of 32 bits.
+    pub(crate) fn computed(spec: Spec, compute: &'a (dyn Fn(usize, &mut [u32]) + Sync)) -> View<'a> {
+        let source = Some(Computed(compute));
+        View { spec, data: std::ptr::null(), bytes: 0, aliased: false, source, lifetime: PhantomData }
+    }
+
+    /// The elements of the input of an op that [`begins`](Op::begins) with them.
+    ///
+    /// # Panics
+    /// As [`slice`](View::slice), but for an input that is computed.
+    pub fn elements<T: Word>(&self) -> Elements<'a, T> {
+        let there = if self.source.is_some() { &[] } else { self.slice() };
+        Elements { there, computed: self.source }
     }
 
     /// The elements of a contiguous input.
@@ -244,11 +308,12 @@ impl<'a> View<'a> {
     /// All elements of the underlying buffer, to be indexed by the layout's offset and strides.
     ///
     /// # Panics
-    /// If `T` has another size than the dtype, or the output is written over this input (an op that does not
-    /// ask for that by [`in_place`](Op::in_place) never sees it).
+    /// If `T` has another size than the dtype, or the output is written over this input or it is computed (an op that
+    /// does not ask for that by [`in_place`](Op::in_place) or [`begins`](Op::begins) never sees it).
     pub fn buffer<T: Word>(&self) -> &'a [T] {
         assert_eq!(size_of::<T>(), self.spec.dtype.size(), "element size of {}", self.spec.dtype);
         assert!(!self.aliased, "a slice of an input that the output is written over");
+        assert!(self.source.is_none(), "a slice of an input that is computed");
         // SAFETY: by the contract of `new` the bytes are valid and aligned, and nobody writes them.
         unsafe { std::slice::from_raw_parts(self.data.cast(), self.bytes / size_of::<T>()) }
     }

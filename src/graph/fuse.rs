@@ -1,10 +1,14 @@
 //! From pending nodes to tasks: views take no kernel, runs of elementwise ops become one.
 
+#[cfg(test)]
+mod tests;
+
 use super::execute::Item;
 use crate::expr::{Arg, Expr, Numbers, Program, Row, Scalar, Step};
 use crate::ops::elementwise::CAST_F16;
 use crate::ops::epilogue::Epilogue;
 use crate::ops::fused::{Fused, Together};
+use crate::ops::prologue::Prologue;
 use crate::tensor::Node;
 use crate::{DType, Op, Spec};
 use std::ops::Deref;
@@ -44,16 +48,20 @@ pub(super) struct Form {
 
 /// What a task does.
 enum Work {
-    /// The op of its output's item.
-    Op,
     Steps(Steps),
-    /// The op of an item, with so many inputs, and then steps of which an input is its result.
-    Epilogue {
-        item: usize,
-        own: usize,
-        steps: Steps,
-        at: usize,
-    },
+    Op(Whole),
+}
+
+/// The op of an item, with elementwise steps around it.
+#[derive(Default)]
+struct Whole {
+    item: usize,
+    /// Steps that compute its input, and the input.
+    before: Option<(Steps, Spec)>,
+    /// Steps of which this input is its result.
+    after: Option<(Steps, usize)>,
+    /// Inputs of all but the steps after it.
+    own: usize,
 }
 
 /// Elementwise steps.
@@ -79,20 +87,36 @@ impl Steps {
     }
 }
 
+impl Whole {
+    /// The op of a graph, and its steps.
+    fn of(&self, items: &[Item]) -> Arc<dyn Op> {
+        let Node { op, spec: result, .. } = &*items[self.item].node;
+        let mut op = Arc::clone(op);
+        if let &Some((ref steps, input)) = &self.before {
+            op = Arc::new(Prologue { op, input, fused: steps.of(items) });
+        }
+        if let &Some((ref steps, at)) = &self.after {
+            op = Arc::new(Epilogue { op, own: self.own, result: *result, fused: steps.of(items), at });
+        }
+        op
+    }
+}
+
 impl Form {
     fn new(work: Work, inputs: Vec<(usize, Spec)>, output: usize) -> Form {
         Form { work, inputs, output, merges: false, supported: OnceLock::new() }
     }
 
+    /// What it does and reads, to be part of another.
+    fn take(&mut self) -> (Work, Vec<(usize, Spec)>) {
+        (std::mem::replace(&mut self.work, Work::Op(Whole::default())), std::mem::take(&mut self.inputs))
+    }
+
     /// The task of a graph.
     pub fn task(&self, items: &[Item]) -> Task<'_> {
-        let op: Arc<dyn Op> = match &self.work {
-            Work::Op => Arc::clone(&items[self.output].node.op),
+        let op = match &self.work {
             Work::Steps(steps) => Arc::new(steps.of(items)),
-            &Work::Epilogue { item, own, ref steps, at } => {
-                let Node { op, spec, .. } = &*items[item].node;
-                Arc::new(Epilogue { op: Arc::clone(op), own, result: *spec, fused: steps.of(items), at })
-            }
+            Work::Op(whole) => whole.of(items),
         };
         Task { op, form: self }
     }
@@ -284,8 +308,9 @@ pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
                 }
             }
             None => {
-                let inputs = item.inputs.iter().map(|&input| operands(input)).collect();
-                tasks.push(Form::new(Work::Op, inputs, at));
+                let inputs: Vec<_> = item.inputs.iter().map(|&input| operands(input)).collect();
+                let whole = Whole { item: at, own: inputs.len(), ..Whole::default() };
+                tasks.push(Form::new(Work::Op(whole), inputs, at));
             }
         }
     }
@@ -294,6 +319,7 @@ pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
     items.iter().filter(|item| item.keep).for_each(|item| kept[item.root] = true);
     without_unused(&mut tasks, &kept);
     if fuse {
+        prologues(&mut tasks, items, &kept);
         epilogues(&mut tasks, items, &kept);
         postpone(&mut tasks, items, &kept);
     }
@@ -328,20 +354,66 @@ fn postpone(tasks: &mut [Form], items: &[Item], kept: &[bool]) {
     tasks.sort_by_key(|task| late[task.output]);
 }
 
+/// Which task computes each item, and how many read it.
+struct Uses {
+    computed: Vec<Option<usize>>,
+    readers: Vec<usize>,
+}
+
+impl Uses {
+    fn of(tasks: &[Form], items: &[Item]) -> Uses {
+        let mut uses = Uses { computed: vec![None; items.len()], readers: vec![0; items.len()] };
+        for (at, task) in tasks.iter().enumerate() {
+            uses.computed[task.output] = Some(at);
+            task.inputs.iter().for_each(|&(root, _)| uses.readers[root] += 1);
+        }
+        uses
+    }
+}
+
+/// Whether elements lie as they are counted.
+fn dense(spec: &Spec) -> bool {
+    spec.layout.is_contiguous() && spec.layout.offset == 0
+}
+
+/// Joins elementwise tasks and the operations that alone read their results.
+fn prologues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
+    let Uses { computed, readers } = Uses::of(tasks, items);
+    let mut joined = vec![false; tasks.len()];
+    for at in 0..tasks.len() {
+        let (&[(root, spec)], Work::Op(Whole { item, .. })) = (&tasks[at].inputs[..], &tasks[at].work) else {
+            continue;
+        };
+        let alone = readers[root] == 1 && !kept[root] && items[*item].node.op.begins();
+        let Some(before) = computed[root].filter(|_| alone) else { continue };
+        let Work::Steps(Steps { fused, .. }) = &tasks[before].work else { continue };
+        // What is only rearranged is as well read where it is.
+        if fused.program.steps.is_empty()
+            || tasks[before].inputs.is_empty()
+            || fused.dtype == DType::F16
+            || fused.shape.elements() != spec.elements()
+            || !dense(&spec)
+        {
+            continue;
+        }
+        let (work, inputs) = tasks[before].take();
+        if let (Work::Op(whole), Work::Steps(steps)) = (&mut tasks[at].work, work) {
+            (whole.before, whole.own) = (Some((steps, spec)), inputs.len());
+            tasks[at].inputs = inputs;
+        }
+        joined[before] = true;
+    }
+    let mut joined = joined.into_iter();
+    tasks.retain(|_| !joined.next().unwrap_or_default());
+}
+
 /// Joins operations and the elementwise tasks that alone read their results.
 fn epilogues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
-    // For each item the task that computes it, and how many read it.
-    let mut computed = vec![None; items.len()];
-    let mut readers = vec![0usize; items.len()];
-    for (at, task) in tasks.iter().enumerate() {
-        computed[task.output] = Some(at);
-        task.inputs.iter().for_each(|&(root, _)| readers[root] += 1);
-    }
+    let Uses { computed, readers } = Uses::of(tasks, items);
     let mut joined = vec![false; tasks.len()];
     for at in 0..tasks.len() {
         let task = &tasks[at];
-        let Work::Steps(Steps { fused, constants }) = &task.work else { continue };
-        let dense = |spec: &Spec| spec.layout.is_contiguous() && spec.layout.offset == 0;
+        let Work::Steps(Steps { fused, .. }) = &task.work else { continue };
         let elements = fused.shape.elements();
         // What is there before the graph and is read for the last time is rather written over.
         let replaces = task.inputs.iter().any(|&(root, spec)| {
@@ -352,8 +424,10 @@ fn epilogues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
         }
         let producer = |&(root, spec): &(usize, Spec)| {
             let before = computed[root].filter(|&before| !joined[before])?;
-            let Form { work: Work::Op, inputs, output, .. } = &tasks[before] else { return None };
-            let op = &items[*output].node.op;
+            let Form { work: Work::Op(Whole { item, after: None, .. }), inputs, .. } = &tasks[before] else {
+                return None;
+            };
+            let op = &items[*item].node.op;
             let fits = op.finishes()
                 && readers[root] == 1
                 && !kept[root]
@@ -368,13 +442,14 @@ fn epilogues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
         else {
             continue;
         };
-        let fused = Fused { program: fused.program.clone(), ..*fused };
-        let steps = Steps { fused, constants: constants.clone() };
-        let Form { inputs, output, .. } = &tasks[before];
-        let work = Work::Epilogue { item: *output, own: inputs.len(), steps, at: input };
-        let others = task.inputs.iter().enumerate().filter(|&(i, _)| i != input);
-        let inputs = inputs.iter().chain(others.map(|(_, read)| read)).copied().collect();
-        tasks[at] = Form::new(work, inputs, task.output);
+        let (steps, mut others) = tasks[at].take();
+        let (mut work, mut inputs) = tasks[before].take();
+        if let (Work::Op(whole), Work::Steps(steps)) = (&mut work, steps) {
+            whole.after = Some((steps, input));
+        }
+        others.remove(input);
+        inputs.append(&mut others);
+        (tasks[at].work, tasks[at].inputs) = (work, inputs);
         joined[before] = true;
     }
     let mut joined = joined.into_iter();
@@ -394,125 +469,4 @@ fn without_unused(tasks: &mut Vec<Form>, kept: &[bool]) {
         })
         .collect();
     tasks.retain(|_| used.pop().unwrap_or(true));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::execute::collect;
-    use super::*;
-    use crate::{Engine, Result, Tensor};
-
-    /// The kernels that compute `y`, in the form of `Debug`.
-    fn kernels(y: &Tensor) -> Result<Vec<String>> {
-        let items = collect(&[y], &|_| false)?;
-        Ok(forms(&items, true).iter().map(|form| format!("{:?}", form.task(&items).op)).collect())
-    }
-
-    fn ready(shape: [usize; 2]) -> Result<Tensor> {
-        let x = Tensor::rand(shape, 1, &Engine::cpu())?;
-        x.eval()?;
-        Ok(x)
-    }
-
-    #[test]
-    fn a_step_that_two_others_need_is_in_their_kernel_once() -> Result<()> {
-        let x = ready([4, 4])?;
-        let half = x.mul(0.5)?;
-        let y = half.exp()?.add(&half.sin()?)?;
-        drop(half);
-        let kernels = kernels(&y)?;
-        assert_eq!(kernels.len(), 1, "{kernels:?}");
-        assert_eq!(kernels[0].matches("row: mul").count(), 1, "{kernels:?}");
-        Ok(())
-    }
-
-    #[test]
-    fn cheap_steps_are_in_each_kernel_that_needs_them() -> Result<()> {
-        let x = ready([4, 4])?;
-        let half = x.mul(0.5)?;
-        let y = half.exp()?.softmax(-1)?.add(&half.sin()?)?;
-        drop(half);
-        let kernels = kernels(&y)?;
-        // The exponential's, the softmax and the sum's.
-        assert_eq!(kernels.len(), 3, "{kernels:?}");
-        assert_eq!(kernels.iter().filter(|kernel| kernel.contains("row: mul")).count(), 2, "{kernels:?}");
-        Ok(())
-    }
-
-    #[test]
-    fn what_reads_more_than_it_writes_is_computed_once() -> Result<()> {
-        let x = ready([4, 4])?;
-        let product = x.mul(&x.t()?)?;
-        let y = product.exp()?.softmax(-1)?.add(&product.sin()?)?;
-        drop(product);
-        let kernels = kernels(&y)?;
-        assert_eq!(kernels.iter().filter(|kernel| kernel.contains("row: mul")).count(), 1, "{kernels:?}");
-        Ok(())
-    }
-
-    /// Square matrices of one engine.
-    fn squares<const N: usize>() -> Result<[Tensor; N]> {
-        let all = ready([4 * N, 4])?;
-        let mut squares = std::array::from_fn(|_| all.clone());
-        for (at, square) in squares.iter_mut().enumerate() {
-            *square = Tensor::from_vec(all.narrow(0, 4 * at, 4)?.to_vec::<f32>()?, [4, 4], all.engine())?;
-        }
-        Ok(squares)
-    }
-
-    /// The names of the kernels that compute `y`.
-    fn names(y: &Tensor) -> Result<Vec<&'static str>> {
-        let items = collect(&[y], &|_| false)?;
-        Ok(forms(&items, true).iter().map(|form| form.task(&items).op.name()).collect())
-    }
-
-    #[test]
-    fn what_follows_a_product_is_in_its_kernel() -> Result<()> {
-        let [x, w, bias] = squares()?;
-        let bias = bias.narrow(0, 0, 1)?;
-        bias.eval()?;
-        let follow = |product: Tensor| product.add(&bias)?.relu()?.add(&x);
-        assert_eq!(names(&follow(x.matmul(&w)?)?)?, ["matmul"]);
-        let product = x.matmul(&w)?;
-        product.eval()?;
-        assert_eq!(follow(x.matmul(&w)?)?.to_vec::<f32>()?, follow(product)?.to_vec::<f32>()?);
-        Ok(())
-    }
-
-    #[test]
-    fn a_product_that_others_read_too_has_a_kernel_of_its_own() -> Result<()> {
-        let x = ready([4, 4])?;
-        let product = x.matmul(&x)?;
-        // One that a handle keeps, one that two kernels read, one of which a part is read.
-        assert_eq!(names(&product.relu()?)?, ["matmul", "relu"]);
-        let twice = {
-            let product = x.matmul(&x)?;
-            product.relu()?.add(&product.softmax(-1)?)?
-        };
-        assert_eq!(names(&twice)?, ["matmul", "softmax", "fused"]);
-        let part = x.matmul(&x)?.slice(0, 0, 2, 1)?.relu()?;
-        assert_eq!(names(&part)?, ["matmul", "relu"]);
-        Ok(())
-    }
-
-    #[test]
-    fn the_later_of_two_products_takes_what_follows_both() -> Result<()> {
-        let [x, w] = squares()?;
-        let y = x.matmul(&w)?.add(&w.matmul(&x)?)?.exp()?;
-        let items = collect(&[&y], &|_| false)?;
-        let tasks = forms(&items, true);
-        let ops = tasks.iter().map(|form| form.task(&items).op);
-        let finish: Vec<_> = ops.map(|op| (op.name(), op.finishes())).collect();
-        assert_eq!(finish, [("matmul", true), ("matmul", false)]);
-        Ok(())
-    }
-
-    #[test]
-    fn what_replaces_a_parameter_is_written_over_it() -> Result<()> {
-        let [x, parameter] = squares()?;
-        let updated = parameter.sub(&x.matmul(&x)?.mul(0.1)?)?;
-        drop(parameter);
-        assert_eq!(names(&updated)?, ["matmul", "fused"]);
-        Ok(())
-    }
 }

@@ -3,7 +3,7 @@
 use super::execute::Item;
 use super::fuse::{Form, forms};
 use crate::expr::{Expr, Numbers};
-use crate::op::Key;
+use crate::op::{Key, identify};
 use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -61,7 +61,8 @@ fn structure(items: &[Item], fuse: bool) -> Vec<u8> {
         };
         (kind, row, numbers.map(|number| number.map(|number| number.dtype))).hash(&mut key);
         if kind == 0 {
-            (key.operation(&*node.op), node.op.finishes(), node.op.strided()).hash(&mut key);
+            let op = &*node.op;
+            (identify(op, &mut key), op.finishes(), op.begins(), op.strided()).hash(&mut key);
         }
     }
     key.0

@@ -5,8 +5,8 @@
 
 use super::fused::{Blocks, Fused, finish_code};
 use crate::device::{Binding, Caps, Kernel, Plan};
+use crate::op::identify;
 use crate::{Error, Identity, Op, Output, Result, Spec, Tensor, View};
-use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -42,23 +42,15 @@ impl Epilogue {
         {
             return None;
         }
-        let (code, params) = finish_code(&self.fused, &given, self.at, last.bindings.len() + 1).ok()?;
-        let (head, rest) = last.shader.source.split_once("// begin finish\n")?;
-        let (_, tail) = rest.split_once("// end finish\n")?;
-        let words = format!("finish: array<vec4<u32>, {}>,", params.len() / 4);
-        let source = format!("{head}{code}{tail}").replacen("// finish\n", &format!("{words}\n"), 1);
-        last.shader = last.shader.rewritten(format!("{}\n{code}", last.shader.name), source);
-        last.params.resize(last.params.len().next_multiple_of(4), 0);
-        last.params.extend(params);
+        let binding = last.bindings.len() + 1;
+        let (code, params) = finish_code(&self.fused, &given, self.at, binding, &last.shader.source).ok()?;
+        put(last, "finish", &code, params)?;
         last.bindings.extend((self.own..inputs.len()).map(Binding::Input));
         Some(plan)
     }
 
     /// The op's plan, and the program as a kernel of its own.
     fn separate(&self, mut plan: Plan, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
-        let rebind = |kernels: &mut [Kernel], to: &dyn Fn(Binding) -> Binding| {
-            kernels.iter_mut().flat_map(|kernel| &mut kernel.bindings).for_each(|bound| *bound = to(*bound));
-        };
         let scratch = plan.scratch.len();
         plan.scratch.push(self.result.bytes());
         rebind(&mut plan.kernels, &|bound| match bound {
@@ -76,13 +68,27 @@ impl Epilogue {
     }
 }
 
+/// Puts code between the shader's lines `// begin MARK` and `// end MARK`, and its words at the line `// MARK` of its
+/// params.
+pub(super) fn put(kernel: &mut Kernel, mark: &str, code: &str, params: Vec<u32>) -> Option<()> {
+    let (head, rest) = kernel.shader.source.split_once(&format!("// begin {mark}\n"))?;
+    let (_, tail) = rest.split_once(&format!("// end {mark}\n"))?;
+    let words = format!("{mark}: array<vec4<u32>, {}>,\n", params.len() / 4);
+    let source = format!("{head}{code}{tail}").replacen(&format!("// {mark}\n"), &words, 1);
+    kernel.shader = kernel.shader.rewritten(format!("{}\n{code}", kernel.shader.name), source);
+    kernel.params.resize(kernel.params.len().next_multiple_of(4), 0);
+    kernel.params.extend(params);
+    Some(())
+}
+
+/// Binds other buffers to kernels.
+pub(super) fn rebind(kernels: &mut [Kernel], to: &dyn Fn(Binding) -> Binding) {
+    kernels.iter_mut().flat_map(|kernel| &mut kernel.bindings).for_each(|bound| *bound = to(*bound));
+}
+
 impl Hash for Epilogue {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let op: &dyn Any = &*self.op;
-        op.type_id().hash(state);
-        if let Some(identity) = self.op.identity() {
-            identity.write(state);
-        }
+        identify(&*self.op, state);
         (self.own, self.at, self.result.shape().dims()).hash(state);
         self.fused.hash(state);
         self.fused.numbers().hash(state);

@@ -8,7 +8,7 @@ mod together;
 mod wgsl;
 
 pub(crate) use together::{Operand, Together};
-pub(super) use wgsl::finish_code;
+pub(super) use wgsl::{finish_code, given_code};
 
 use super::scratch::with_scratch;
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};

@@ -1,10 +1,13 @@
 //! Reductions over one run of neighbouring dimensions; several runs are reduced one after the
 //! other.
 
+mod cpu;
+
+pub(super) use cpu::{greatest, sum};
+
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
-use crate::parallel;
-use crate::vectors::vectorised;
-use crate::{DType, Error, Identity, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View, Word};
+use crate::{DType, Error, Identity, IntoAxes, Op, Output, Result, Shape, Spec, Tensor, View};
+use cpu::{fold, greater, lesser, positions};
 
 /// What a reduction keeps of the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +103,10 @@ impl Op for Reduce {
         true
     }
 
+    fn begins(&self) -> bool {
+        !self.is_position()
+    }
+
     fn finishes(&self) -> bool {
         !self.is_position()
     }
@@ -128,11 +135,13 @@ impl Op for Reduce {
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
         let sizes = self.sizes(inputs[0].spec.shape());
         match (inputs[0].spec.dtype, self.kind) {
-            (DType::I32, Kind::Max) => fold(inputs[0].slice(), output.slice(), sizes, i32::MIN, i32::max),
-            (DType::I32, Kind::Min) => fold(inputs[0].slice(), output.slice(), sizes, i32::MAX, i32::min),
-            (DType::I32, Kind::Sum) => fold(inputs[0].slice(), output.slice(), sizes, 0, i32::wrapping_add),
+            (DType::I32, Kind::Max) => fold(inputs[0].elements(), output.slice(), sizes, i32::MIN, i32::max),
+            (DType::I32, Kind::Min) => fold(inputs[0].elements(), output.slice(), sizes, i32::MAX, i32::min),
+            (DType::I32, Kind::Sum) => {
+                fold(inputs[0].elements(), output.slice(), sizes, 0, i32::wrapping_add)
+            }
             (DType::I32, Kind::Product) => {
-                fold(inputs[0].slice(), output.slice(), sizes, 1, i32::wrapping_mul);
+                fold(inputs[0].elements(), output.slice(), sizes, 1, i32::wrapping_mul);
             }
             (DType::I32, Kind::ArgMax) => {
                 positions(inputs[0].slice::<i32>(), output.slice(), sizes, |a, b| a > b);
@@ -140,10 +149,10 @@ impl Op for Reduce {
             (DType::I32, Kind::ArgMin) => {
                 positions(inputs[0].slice::<i32>(), output.slice(), sizes, |a, b| a < b);
             }
-            (_, Kind::Sum) => fold(inputs[0].slice(), output.slice(), sizes, 0.0, |a: f32, b| a + b),
-            (_, Kind::Product) => fold(inputs[0].slice(), output.slice(), sizes, 1.0, |a: f32, b| a * b),
-            (_, Kind::Max) => fold(inputs[0].slice(), output.slice(), sizes, f32::NEG_INFINITY, greater),
-            (_, Kind::Min) => fold(inputs[0].slice(), output.slice(), sizes, f32::INFINITY, lesser),
+            (_, Kind::Sum) => fold(inputs[0].elements(), output.slice(), sizes, 0.0, |a: f32, b| a + b),
+            (_, Kind::Product) => fold(inputs[0].elements(), output.slice(), sizes, 1.0, |a: f32, b| a * b),
+            (_, Kind::Max) => fold(inputs[0].elements(), output.slice(), sizes, f32::NEG_INFINITY, greater),
+            (_, Kind::Min) => fold(inputs[0].elements(), output.slice(), sizes, f32::INFINITY, lesser),
             // Nothing is better than NaN, and it is better than all but NaN.
             (_, Kind::ArgMax) => {
                 positions(inputs[0].slice::<f32>(), output.slice(), sizes, |a, b| {
@@ -220,16 +229,6 @@ impl Op for Reduce {
     }
 }
 
-/// The greater; NaN wins.
-fn greater(a: f32, b: f32) -> f32 {
-    if a > b || a.is_nan() { a } else { b }
-}
-
-/// The lesser; NaN wins.
-fn lesser(a: f32, b: f32) -> f32 {
-    if a < b || a.is_nan() { a } else { b }
-}
-
 /// Invocations in a workgroup of the GPU kernel.
 const GROUP: usize = 256;
 /// Invocations that keep a large GPU busy.
@@ -261,135 +260,6 @@ impl Reading {
 /// Invocations that share a row of this length, at most a workgroup.
 pub(super) fn lanes_of_row(length: usize) -> usize {
     (length / 8).next_power_of_two().min(GROUP)
-}
-
-/// Elements a thread should have at least.
-const SHARE: usize = 16 * 1024;
-
-/// Folds `length` elements into one, for each of `outer` and `inner`. Where and in which order depends
-/// on the sizes alone, so that the rounding does not change with the number of threads.
-fn fold<T: Word>(
-    input: &[T],
-    output: &mut [T],
-    (outer, length, inner): (usize, usize, usize),
-    first: T,
-    join: impl Fn(T, T) -> T + Copy + Sync,
-) {
-    // A long run is cut into parts for the threads to share, whose results are folded in turn.
-    let cut = if inner == 1 { 4 * SHARE } else { (SHARE / inner).max(32) };
-    if length > cut {
-        let parts = length.div_ceil(cut);
-        let mut partial = vec![first; outer * parts * inner];
-        parallel::chunks(&mut partial, inner, 1, |at, out| {
-            let (row, part) = (at / parts, at % parts);
-            let (start, end) = (part * cut, length.min((part + 1) * cut));
-            let range = (row * length + start) * inner..(row * length + end) * inner;
-            run(&input[range], out, first, join);
-        });
-        return fold(&partial, output, (outer, parts, inner), first, join);
-    }
-    if length == 0 {
-        return output.fill(first);
-    }
-    if length * inner > 4 * SHARE {
-        // Few long rows: the columns are shared.
-        let width = SHARE.div_ceil(length);
-        for (rows, out) in input.chunks_exact(length * inner).zip(output.chunks_exact_mut(inner)) {
-            parallel::chunks(out, width, 1, |piece, out| {
-                out.fill(first);
-                let start = piece * width;
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for row in rows.chunks_exact(inner) {
-                            out.iter_mut()
-                                .zip(&row[start..])
-                                .for_each(|(out, &value)| *out = join(*out, value));
-                        }
-                    },
-                );
-            });
-        }
-        return;
-    }
-    let size = length * inner;
-    parallel::chunks(output, inner, SHARE.div_ceil(size), |at, out| {
-        run(&input[at * size..][..size], out, first, join);
-    });
-}
-
-/// Folds whole rows of `output`'s length into it.
-fn run<T: Word>(input: &[T], output: &mut [T], first: T, join: impl Fn(T, T) -> T + Copy) {
-    if let [out] = output {
-        *out = lanes(input, first, join);
-        return;
-    }
-    vectorised(
-        #[inline(always)]
-        || {
-            output.fill(first);
-            for row in input.chunks_exact(output.len()) {
-                output.iter_mut().zip(row).for_each(|(out, &value)| *out = join(*out, value));
-            }
-        },
-    );
-}
-
-/// A run folded in 32 lanes: vectors, and for a sum a rounding error that grows with a 32nd of the
-/// length.
-fn lanes<T: Word>(values: &[T], first: T, join: impl Fn(T, T) -> T + Copy) -> T {
-    vectorised(
-        #[inline(always)]
-        || {
-            let mut lanes = [first; 32];
-            let chunks = values.chunks_exact(32);
-            let rest = chunks.remainder().iter().fold(first, |sum, &value| join(sum, value));
-            for chunk in chunks {
-                for (lane, &value) in lanes.iter_mut().zip(chunk) {
-                    *lane = join(*lane, value);
-                }
-            }
-            for half in [16, 8, 4, 2, 1] {
-                for i in 0..half {
-                    lanes[i] = join(lanes[i], lanes[i + half]);
-                }
-            }
-            join(lanes[0], rest)
-        },
-    )
-}
-
-/// The sum of a row.
-pub(super) fn sum(values: &[f32]) -> f32 {
-    lanes(values, 0.0, |a, b| a + b)
-}
-
-/// The greatest of a row; NaN wins.
-pub(super) fn greatest(values: &[f32]) -> f32 {
-    lanes(values, f32::NEG_INFINITY, greater)
-}
-
-/// The first position of the best element.
-fn positions<T: Word>(
-    input: &[T],
-    output: &mut [i32],
-    (_, length, inner): (usize, usize, usize),
-    better: impl Fn(T, T) -> bool + Sync,
-) {
-    let share = SHARE.div_ceil(length.max(1));
-    parallel::chunks(output, share, 1, |piece, output| {
-        for (at, out) in (piece * share..).zip(output) {
-            let base = at / inner * length * inner + at % inner;
-            let (mut best, mut position) = (input[base], 0);
-            for step in 1..length {
-                let value = input[base + step * inner];
-                if better(value, best) {
-                    (best, position) = (value, step as i32);
-                }
-            }
-            *out = position;
-        }
-    });
 }
 
 impl Tensor {

@@ -1,6 +1,6 @@
 //! A case: inputs with views, the op, and its float64 reference.
 
-use crate::{DType, Engine, Result, Tensor};
+use crate::{DType, Engine, Op, Result, Tensor};
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 use std::collections::HashSet;
 
@@ -311,8 +311,14 @@ impl Case {
     /// [`followed`](Case::followed) has something to show.
     pub fn finishes(&self, engine: &Engine) -> Result<bool> {
         let output = (self.op)(&self.tensors(engine)?)?;
-        let finishes = recorded(&[], &output).iter().any(|node| node.inner().op.finishes());
-        Ok(finishes && output.dtype() == DType::F32)
+        Ok(runs(&output, |op| op.finishes()) && output.dtype() == DType::F32)
+    }
+
+    /// Whether one of the operations it runs [begins](crate::Op::begins) with steps, and the first input is `f32`: then
+    /// [`led`](Case::led) has something to show.
+    pub fn begins(&self, engine: &Engine) -> Result<bool> {
+        let inputs = self.tensors(engine)?;
+        Ok(runs(&(self.op)(&inputs)?, |op| op.begins()) && inputs[0].dtype() == DType::F32)
     }
 
     /// The names of the kernels that the operation consists of before fusion, each once.
@@ -330,6 +336,11 @@ impl Case {
         }
         Ok(names)
     }
+}
+
+/// Whether one of the operations recorded for an output is such.
+fn runs(output: &Tensor, is: impl Fn(&dyn Op) -> bool) -> bool {
+    recorded(&[], output).iter().any(|node| is(&*node.inner().op))
 }
 
 /// What was recorded between inputs and output, the output included.

@@ -70,6 +70,24 @@ fn same_shape(got: &Array, want: &[usize], what: &str) -> Result<()> {
     Err(Error::op("proof", format!("{given} has shape {found:?}, expected {want:?}")))
 }
 
+/// The shape of one number for each channel.
+fn per_channel(shape: &[usize]) -> Vec<usize> {
+    let channel = shape.len().min(2).saturating_sub(1);
+    shape.iter().enumerate().map(|(axis, &size)| if axis == channel { size } else { 1 }).collect()
+}
+
+/// Numbers of a shape, sometimes of other strides.
+fn beside(shape: &[usize], seed: u64, engine: &Engine) -> Result<(Tensor, Array)> {
+    if shape.iter().product::<usize>().is_multiple_of(2) {
+        let numbers = draw(shape, -1.0, 1.0, seed);
+        return Ok((upload(&numbers, engine)?, numbers));
+    }
+    let turned: Vec<usize> = shape.iter().rev().copied().collect();
+    let numbers = draw(&turned, -1.0, 1.0, seed);
+    let order: Vec<isize> = (0..shape.len() as isize).rev().collect();
+    Ok((upload(&numbers, engine)?.permute(&order)?, numbers.reversed_axes()))
+}
+
 /// Elements of an input whose gradient is compared, spread over it.
 const FIRST: usize = 32;
 /// Elements of an input whose second gradient is compared: each takes four evaluations of the reference.
@@ -106,25 +124,8 @@ impl Case {
     pub fn followed(&self, engine: &Engine) -> Result<Deviation> {
         let output = (self.op)(&self.tensors(engine)?)?;
         let want = (self.reference)(&self.arrays());
-        // One number for each channel, and a tensor of the same shape, sometimes of other strides.
-        let channel = want.ndim().min(2).saturating_sub(1);
-        let sizes: Vec<usize> = want
-            .shape()
-            .iter()
-            .enumerate()
-            .map(|(axis, &size)| if axis == channel { size } else { 1 })
-            .collect();
-        let bias = draw(&sizes, -1.0, 1.0, 79);
-        let turned = want.len() % 2 == 1;
-        let order: Vec<usize> = (0..want.ndim()).rev().collect();
-        let shape: Vec<usize> = order.iter().map(|&axis| want.shape()[axis]).collect();
-        let other = draw(if turned { &shape } else { want.shape() }, -1.0, 1.0, 80);
-        let mut beside = upload(&other, engine)?;
-        let mut other = other;
-        if turned {
-            beside = beside.permute(&order.iter().map(|&axis| axis as isize).collect::<Vec<_>>())?;
-            other = other.permuted_axes(order);
-        }
+        let bias = draw(&per_channel(want.shape()), -1.0, 1.0, 79);
+        let (beside, other) = beside(want.shape(), 80, engine)?;
         let got = output.add(&upload(&bias, engine)?)?.relu()?.mul(0.5)?.sub(&beside)?;
         // NaN stays NaN.
         let want = (want + bias).mapv(|value| if value < 0.0 { 0.0 } else { value * 0.5 }) - other;
@@ -135,6 +136,23 @@ impl Case {
             given => given,
         };
         compare(&read(&got)?, &want, rtol, atol)
+    }
+
+    /// The result of an input that elementwise steps compute, which an operation that [begins](crate::Op::begins) with
+    /// them does in its own kernel, against the reference. The steps round nothing, and the input must be `f32`.
+    pub fn led(&self, engine: &Engine) -> Result<Deviation> {
+        let (mut tensors, mut arrays) = (self.tensors(engine)?, self.arrays());
+        let shape = arrays[0].shape().to_vec();
+        let scale = draw(&per_channel(&shape), -1.0, 1.0, 81).mapv(|x| if x < 0.0 { 0.5 } else { 1.0 });
+        let (beside, other) = beside(&shape, 82, engine)?;
+        let less = tensors[0].mul(0.5)?;
+        tensors[0] = beside.gt(0.0)?.where_(&tensors[0], &less)?.mul(&upload(&scale, engine)?)?;
+        arrays[0].zip_mut_with(&other, |x, &other| *x *= if other > 0.0 { 1.0 } else { 0.5 });
+        arrays[0] = &arrays[0] * &scale;
+        let output = (self.op)(&tensors)?;
+        // What a handle is held of is computed by itself.
+        drop((tensors, less));
+        compare(&read(&output)?, &(self.reference)(&arrays), self.rtol, self.atol)
     }
 
     /// The gradients against central differences of the reference.

@@ -2,10 +2,9 @@
 //!
 //! A case becomes these trials on each device: `value` compares with the reference computed in float64,
 //! `gradient` and `second` compare gradients taken in the middle of a graph, and gradients of those, with
-//! central differences of the float64 reference. `followed` adds steps that an operation's own kernel can take
-//! over. `gpu/agrees` compares the GPU with the CPU, and `shader`
-//! validates what the op would give a GPU and translates it to SPIR-V, MSL and HLSL, with naga and without a
-//! GPU. A device that is absent shows as ignored; `KILN_REQUIRE_GPU=1` makes that a failure.
+//! central differences of the float64 reference. `led` and `followed` add steps before and after an operation
+//! that its own kernel can take over. `gpu/agrees` compares the GPU with the CPU, and `shader` validates what the op
+//! would give a GPU and translates it to SPIR-V, MSL and HLSL, with naga and without a GPU. A device that is absent shows as ignored; `KILN_REQUIRE_GPU=1` makes that a failure.
 //!
 //! `page` holds `docs/ops.md` against the code; `KILN_BLESS=1` writes it anew.
 
@@ -46,12 +45,15 @@ fn main() {
             }
             Err(error) => trials.push(absent(format!("gpu/agrees/{name}"), error, required)),
         }
-        if case.finishes(&cpu).unwrap_or_default() {
-            let check: Check = Case::followed;
-            trials.push(trial(format!("cpu/followed/{name}"), &case, &cpu, check));
+        let around: [(&str, Check, bool); 2] = [
+            ("led", Case::led, case.begins(&cpu).unwrap_or_default()),
+            ("followed", Case::followed, case.finishes(&cpu).unwrap_or_default()),
+        ];
+        for (kind, check, _) in around.into_iter().filter(|around| around.2) {
+            trials.push(trial(format!("cpu/{kind}/{name}"), &case, &cpu, check));
             match &gpu {
-                Ok(gpu) => trials.push(trial(format!("gpu/followed/{name}"), &case, gpu, check)),
-                Err(error) => trials.push(absent(format!("gpu/followed/{name}"), error, required)),
+                Ok(gpu) => trials.push(trial(format!("gpu/{kind}/{name}"), &case, gpu, check)),
+                Err(error) => trials.push(absent(format!("gpu/{kind}/{name}"), error, required)),
             }
         }
         let recorder = recorder.clone();

@@ -115,6 +115,9 @@ impl Recording {
     pub fn of(&self, case: &Case) -> Result<BTreeSet<&'static str>, Failed> {
         *self.found.lock().unwrap() = Found::default();
         case.run(&self.engine)?;
+        if case.begins(&self.engine)? {
+            case.led(&self.engine)?;
+        }
         if case.finishes(&self.engine)? {
             case.followed(&self.engine)?;
         }

@@ -3,7 +3,7 @@
 use super::context::lock;
 use super::pipeline::Pipeline;
 use crate::device::Plan;
-use crate::op::Key;
+use crate::op::{Key, identify};
 use crate::{Op, Spec};
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
@@ -64,7 +64,7 @@ impl Plans {
 /// None where the operation has no identity.
 fn key(op: &dyn Op, inputs: &[Spec], output: &Spec, over: Option<usize>) -> Option<Key> {
     let mut key = Key(Vec::with_capacity(KEY_BYTES));
-    if !key.operation(op) {
+    if !identify(op, &mut key) {
         return None;
     }
     over.hash(&mut key);

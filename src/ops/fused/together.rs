@@ -194,7 +194,7 @@ impl Together {
             binding += usize::from(at != self.result());
             let kind = vector(slot.dtype);
             writeln!(code, "@group(0) @binding({bound}) var<storage, {access}> slot{at}: array<{kind}>;")?;
-            Load::Vector.declare(&mut code, at, slot.dtype, &format!("slot{at}"))?;
+            Load::Vector.declare(&mut code, &at.to_string(), slot.dtype, &format!("slot{at}"))?;
             offsets.push(params.push(spec.layout.offset as u32));
         }
         let mut start = 0;

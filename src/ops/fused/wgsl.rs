@@ -35,7 +35,7 @@ impl Load {
     }
 
     /// The functions that read input `i` at place `p` of `name`: what an invocation wants there, and one element.
-    pub(super) fn declare(self, code: &mut String, i: usize, dtype: DType, name: &str) -> Result {
+    pub(super) fn declare(self, code: &mut String, i: &str, dtype: DType, name: &str) -> Result {
         let vector = self == Load::Vector;
         let value = match dtype {
             DType::F16 => {
@@ -118,6 +118,8 @@ impl Params {
 
 /// The code of a program, as it is written.
 struct Writer<'a> {
+    /// What all names begin with.
+    prefix: &'static str,
     inputs: &'a [Spec],
     /// The input that the caller hands over.
     given: Option<usize>,
@@ -133,12 +135,12 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins with the function `compute` of one element.
+    /// Begins with the function `compute` of one element; its words are found under `name` in the uniform.
     fn new(
         fused: &'a Fused,
         inputs: &'a [Spec],
         given: Option<usize>,
-        name: &'static str,
+        (prefix, name): (&'static str, &'static str),
     ) -> std::result::Result<Writer<'a>, Error> {
         let layouts: Vec<_> = inputs.iter().map(|spec| spec.layout).collect();
         let loops = Loops::new(&fused.shape, &layouts);
@@ -146,7 +148,7 @@ impl<'a> Writer<'a> {
         let mut params = Params::new(name);
         let scalars: Vec<String> = fused.numbers().into_iter().map(|bits| params.push(bits)).collect();
         let mut code = String::new();
-        compute(fused, &mut code, "compute", &scalars)?;
+        compute(fused, &mut code, &format!("{prefix}compute"), &scalars)?;
         let strided = inputs.iter().any(|spec| Access::of(spec) == Access::Strided);
         let sizes = loops.dims.iter().filter(|_| strided).map(|&size| params.push(size as u32)).collect();
         let places = (inputs.iter().zip(&loops.strides))
@@ -163,29 +165,29 @@ impl<'a> Writer<'a> {
                 }
             })
             .collect();
-        Ok(Writer { inputs, given, loops, whole, code, params, sizes, places })
+        Ok(Writer { prefix, inputs, given, loops, whole, code, params, sizes, places })
     }
 
     fn load(&self, i: usize) -> Load {
         Load::of(&self.inputs[i], &self.loops.strides[i], self.whole)
     }
 
-    /// Declares the inputs from this binding on, and the functions that read them; one that the result is
-    /// written over is read there. Returns the next binding.
-    fn declare(&mut self, mut binding: usize, over: Option<usize>) -> std::result::Result<usize, Error> {
+    /// Declares the inputs at these bindings, and the functions that read them; one that the result is written over
+    /// is read there.
+    fn declare(&mut self, mut bindings: impl Iterator<Item = usize>, over: Option<usize>) -> Result {
         for (i, spec) in self.inputs.iter().enumerate().filter(|&(i, _)| self.given != Some(i)) {
             let load = self.load(i);
             let mut name = "result".to_string();
             if over != Some(i) {
-                name = format!("in{i}");
+                name = format!("{}in{i}", self.prefix);
                 let words = if load == Load::Vector { vector(spec.dtype) } else { word(spec.dtype).into() };
                 let variable = format!("var<storage, read> {name}: array<{words}>");
+                let binding = bindings.next().ok_or(Error)?;
                 writeln!(self.code, "@group(0) @binding({binding}) {variable};")?;
-                binding += 1;
             }
-            load.declare(&mut self.code, i, spec.dtype, &name)?;
+            load.declare(&mut self.code, &format!("{}{i}", self.prefix), spec.dtype, &name)?;
         }
-        Ok(binding)
+        Ok(())
     }
 
     /// Writes what gives an element's coordinates the values of `first`.
@@ -214,7 +216,11 @@ impl<'a> Writer<'a> {
             }
             for i in loads {
                 let step = if Access::of(&self.inputs[i]) == Access::Linear { lane } else { 0 };
-                writeln!(self.code, "  let x{i}_{lane} = load{i}({} + {step}u);", self.places[i])?;
+                writeln!(
+                    self.code,
+                    "  let x{i}_{lane} = load{}{i}({} + {step}u);",
+                    self.prefix, self.places[i]
+                )?;
             }
         }
         let value = |lane: usize| {
@@ -224,7 +230,8 @@ impl<'a> Writer<'a> {
                 Load::Shared => format!("x{i}_0"),
                 Load::Each => format!("x{i}_{lane}"),
             };
-            format!("compute({})", (0..self.inputs.len()).map(argument).collect::<Vec<_>>().join(", "))
+            let arguments = (0..self.inputs.len()).map(argument).collect::<Vec<_>>().join(", ");
+            format!("{}compute({arguments})", self.prefix)
         };
         let results = (0..LANES).map(value).collect::<Vec<_>>().join(", ");
         writeln!(self.code, "  let y = vec4({results});")
@@ -235,10 +242,21 @@ impl<'a> Writer<'a> {
         self.coordinates()?;
         let argument = |i: usize| match self.given {
             Some(given) if given == i => "value".to_string(),
-            _ => format!("element{i}({})", self.places[i]),
+            _ => format!("element{}{i}({})", self.prefix, self.places[i]),
         };
         let arguments = (0..self.inputs.len()).map(argument).collect::<Vec<_>>().join(", ");
-        writeln!(self.code, "  return compute({arguments});\n}}")
+        writeln!(self.code, "  return {}compute({arguments});\n}}", self.prefix)
+    }
+
+    /// Ends with functions of one element and of four, for a shader with this text; the code and its words.
+    fn both(mut self, one: &str, four: &str, text: &str) -> std::result::Result<(String, Vec<u32>), Error> {
+        writeln!(self.code, "fn {one} {{")?;
+        self.one()?;
+        writeln!(self.code, "fn {four} {{")?;
+        self.four()?;
+        writeln!(self.code, "  return y;\n}}")?;
+        self.code.insert_str(0, &called(&self.code, text).ok_or(Error)?);
+        Ok((self.code, self.params.vectors()))
     }
 }
 
@@ -249,9 +267,9 @@ pub(super) fn generate(
     over: Option<usize>,
     inputs: &[Spec],
 ) -> std::result::Result<(String, Vec<u32>), Error> {
-    let mut writer = Writer::new(fused, inputs, None, "params")?;
-    let binding = writer.declare(1, over)?;
-    let kind = vector(fused.dtype);
+    let mut writer = Writer::new(fused, inputs, None, ("", "params"))?;
+    writer.declare(1.., over)?;
+    let (kind, binding) = (vector(fused.dtype), 1 + inputs.len() - usize::from(over.is_some()));
     writeln!(writer.code, "@group(0) @binding({binding}) var<storage, read_write> result: array<{kind}>;")?;
     let vectors = writer.params.push(fused.shape.elements().div_ceil(LANES) as u32);
     writeln!(writer.code, "fn store(i: u32) {{\n  let first = {LANES}u * i;")?;
@@ -265,23 +283,37 @@ pub(super) fn generate(
     Ok((writer.code, writer.params.vectors()))
 }
 
-/// The functions `finish` and `finish4` for the shader of an op whose `f32` result is input `given`, and the words
+/// The functions `finish` and `finish4` for a shader with this text, whose `f32` result is input `given`, and the words
 /// that they find in its uniform as `params.finish`. Inputs are bound from this binding on.
 pub(in crate::ops) fn finish_code(
     fused: &Fused,
     inputs: &[Spec],
     given: usize,
     binding: usize,
+    text: &str,
 ) -> std::result::Result<(String, Vec<u32>), Error> {
-    let mut writer = Writer::new(fused, inputs, Some(given), "params.finish")?;
-    writer.declare(binding, None)?;
-    writeln!(writer.code, "fn finish(first: u32, value: f32) -> f32 {{")?;
-    writer.one()?;
-    writeln!(writer.code, "fn finish4(first: u32, values: vec4<f32>) -> vec4<f32> {{")?;
-    writer.four()?;
-    writeln!(writer.code, "  return y;\n}}")?;
-    writer.code.insert_str(0, &called(&writer.code).ok_or(Error)?);
-    Ok((writer.code, writer.params.vectors()))
+    let mut writer = Writer::new(fused, inputs, Some(given), ("", "params.finish"))?;
+    writer.declare(binding.., None)?;
+    writer.both(
+        "finish(first: u32, value: f32) -> f32",
+        "finish4(first: u32, values: vec4<f32>) -> vec4<f32>",
+        text,
+    )
+}
+
+/// The functions `given` and `given4` for a shader with this text, and the words that they find in its uniform as
+/// `params.given`. Inputs are bound to these bindings.
+pub(in crate::ops) fn given_code(
+    fused: &Fused,
+    inputs: &[Spec],
+    bindings: impl Iterator<Item = usize>,
+    text: &str,
+) -> std::result::Result<(String, Vec<u32>), Error> {
+    let mut writer = Writer::new(fused, inputs, None, ("given_", "params.given"))?;
+    writer.declare(bindings, None)?;
+    let element = register(fused.dtype);
+    let four = format!("given4(first: u32) -> vec4<{element}>");
+    writer.both(&format!("given(first: u32) -> {element}"), &four, text)
 }
 
 const TEMPLATE: &str = include_str!("../../../shaders/elementwise.wgsl");
@@ -290,11 +322,12 @@ const TEMPLATE: &str = include_str!("../../../shaders/elementwise.wgsl");
 pub(super) fn shader(generated: &str) -> Option<String> {
     let (head, rest) = TEMPLATE.split_once("// begin functions\n")?;
     let (_, tail) = rest.split_once("// end generated\n")?;
-    Some([head, &called(generated)?, generated, tail].concat())
+    Some([head, &called(generated, "")?, generated, tail].concat())
 }
 
-/// The template's functions that some code calls, and those that they call: a driver compiles what it is given.
-fn called(code: &str) -> Option<String> {
+/// The template's functions that some code calls, and those that they call, but for those that are in a text: a
+/// driver compiles what it is given.
+fn called(code: &str, there: &str) -> Option<String> {
     let (_, rest) = TEMPLATE.split_once("// begin functions\n")?;
     let (functions, _) = rest.split_once("// end functions\n")?;
     let declared = |block: &&'static str| {
@@ -302,7 +335,8 @@ fn called(code: &str) -> Option<String> {
             block.lines().filter_map(|line| line.strip_prefix("fn ").or(line.strip_prefix("struct ")));
         names.map(|rest| rest.split(['(', ' ']).next().unwrap_or(rest)).next()
     };
-    let mut unused: Vec<&str> = functions.split_inclusive("\n}\n").collect();
+    let mut unused: Vec<&str> =
+        functions.split_inclusive("\n}\n").filter(|block| !there.contains(block)).collect();
     let mut text = String::new();
     loop {
         let before = text.len();
@@ -368,12 +402,13 @@ mod tests {
 
     #[test]
     fn shaders_get_the_functions_that_they_call() {
-        let functions = |code: &str| called(code).unwrap_or_default();
+        let functions = |code: &str| called(code, "").unwrap_or_default();
         assert_eq!(functions("let y = x * 2.0;"), "");
         let sine = functions("let y = sin_f32(x);");
         for part in ["fn sin_f32(", "fn sine(", "fn octant(", "struct Octant"] {
             assert_eq!(sine.matches(part).count(), 1, "{part}");
         }
         assert!(!sine.contains("fn erf_f32("));
+        assert_eq!(called("let y = sin_f32(x);", &sine), Some(String::new()));
     }
 }
