@@ -57,9 +57,9 @@ enum Work {
 struct Whole {
     item: usize,
     /// Steps that compute its input, and the input.
-    before: Option<(Steps, Spec)>,
+    before: Option<Box<(Steps, Spec)>>,
     /// Steps of which this input is its result.
-    after: Option<(Steps, usize)>,
+    after: Option<Box<(Steps, usize)>>,
     /// Inputs of all but the steps after it.
     own: usize,
 }
@@ -92,11 +92,11 @@ impl Whole {
     fn of(&self, items: &[Item]) -> Arc<dyn Op> {
         let Node { op, spec: result, .. } = &*items[self.item].node;
         let mut op = Arc::clone(op);
-        if let &Some((ref steps, input)) = &self.before {
-            op = Arc::new(Prologue { op, input, fused: steps.of(items) });
+        if let Some((steps, input)) = self.before.as_deref() {
+            op = Arc::new(Prologue { op, input: *input, fused: steps.of(items) });
         }
-        if let &Some((ref steps, at)) = &self.after {
-            op = Arc::new(Epilogue { op, own: self.own, result: *result, fused: steps.of(items), at });
+        if let Some((steps, at)) = self.after.as_deref() {
+            op = Arc::new(Epilogue { op, own: self.own, result: *result, fused: steps.of(items), at: *at });
         }
         op
     }
@@ -398,7 +398,7 @@ fn prologues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
         }
         let (work, inputs) = tasks[before].take();
         if let (Work::Op(whole), Work::Steps(steps)) = (&mut tasks[at].work, work) {
-            (whole.before, whole.own) = (Some((steps, spec)), inputs.len());
+            (whole.before, whole.own) = (Some(Box::new((steps, spec))), inputs.len());
             tasks[at].inputs = inputs;
         }
         joined[before] = true;
@@ -445,7 +445,7 @@ fn epilogues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
         let (steps, mut others) = tasks[at].take();
         let (mut work, mut inputs) = tasks[before].take();
         if let (Work::Op(whole), Work::Steps(steps)) = (&mut work, steps) {
-            whole.after = Some((steps, input));
+            whole.after = Some(Box::new((steps, input)));
         }
         others.remove(input);
         inputs.append(&mut others);
