@@ -222,8 +222,8 @@ struct Consumers {
 pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
     let mut consumers = vec![Consumers::default(); items.len()];
     for (at, item) in items.iter().enumerate() {
-        let elementwise =
-            item.pending && matches!(item.node.op.expr(), Some(Expr::Row(_) | Expr::Partial(..)));
+        let runs = item.pending && !item.node.view;
+        let elementwise = runs && matches!(item.node.op.expr(), Some(Expr::Row(_) | Expr::Partial(..)));
         for &input in &item.inputs {
             let consumers = &mut consumers[input];
             consumers.others |= !elementwise;
