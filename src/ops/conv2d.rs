@@ -11,6 +11,7 @@ mod depthwise;
 mod depthwise_gpu;
 mod gpu;
 mod winograd;
+mod winograd_gpu;
 
 use crate::device::{Caps, Plan};
 use crate::tensor::{product, unwidened};
@@ -227,7 +228,7 @@ impl Op for Conv2d {
     }
 
     fn gpu(&self, inputs: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
-        depthwise_gpu::plan(self, inputs, caps).or_else(|| gpu::plan(self, inputs, caps))
+        depthwise_gpu::plan(self, inputs, caps).or_else(|| winograd_gpu::plan(self, inputs, caps))
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

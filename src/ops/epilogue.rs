@@ -35,17 +35,20 @@ impl Epilogue {
     /// The op's plan, its last kernel's shader with the steps put in. None where a kernel cannot bind the inputs.
     fn joined(&self, plan: &Plan, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
         let mut plan = plan.clone();
-        let last = plan.kernels.last_mut()?;
         let given = self.program_inputs(inputs);
-        if last.bindings.len() + given.len() - 1 > caps.storage_buffers as usize
-            || !given.iter().all(|spec| caps.reads_vectors(spec.layout.extent().end * spec.dtype.size()))
-        {
+        if !given.iter().all(|spec| caps.reads_vectors(spec.layout.extent().end * spec.dtype.size())) {
             return None;
         }
-        let binding = last.bindings.len() + 1;
-        let (code, params) = finish_code(&self.fused, &given, self.at, binding, &last.shader.source).ok()?;
-        put(last, "finish", &code, params)?;
-        last.bindings.extend((self.own..inputs.len()).map(Binding::Input));
+        for kernel in plan.kernels.iter_mut().filter(|kernel| kernel.bindings.contains(&Binding::Output)) {
+            if kernel.bindings.len() + given.len() - 1 > caps.storage_buffers as usize {
+                return None;
+            }
+            let binding = kernel.bindings.len() + 1;
+            let (code, params) =
+                finish_code(&self.fused, &given, self.at, binding, &kernel.shader.source).ok()?;
+            put(kernel, "finish", &code, params)?;
+            kernel.bindings.extend((self.own..inputs.len()).map(Binding::Input));
+        }
         Some(plan)
     }
 

@@ -1,0 +1,56 @@
+// Winograd's convolution F(2x2, 3x3), first step: each 3 x 3 kernel as 16 points, of which every one has
+// a matrix [filter, channel]. An invocation transforms the kernels of four neighbours in it.
+
+// Whether the kernels are turned around, as the gradient of the input has them.
+const TURNED: bool = false;
+
+struct Params {
+    // Vectors of four kernels, and those of the weight.
+    kernels: u32,
+    vectors: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> points: array<vec4<f32>>;
+
+fn forth(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>) -> mat4x4<f32> {
+    let even = 0.5 * (a + c);
+    let odd = 0.5 * b;
+    return mat4x4(a, even + odd, even - odd, c);
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let number = group.x + group.y * groups.x;
+    let i = number * 64u + lane;
+    if i >= params.kernels {
+        return;
+    }
+    var taps: array<f32, 36>;
+    for (var v = 0u; v < 9u; v++) { // unroll
+        let four = weight[min(9u * i + v, params.vectors - 1u)];
+        for (var j = 0u; j < 4u; j++) { // unroll
+            taps[4u * v + j] = four[j];
+        }
+    }
+    var kernel: array<vec4<f32>, 9>;
+    for (var t = 0u; t < 9u; t++) { // unroll
+        let tap = select(t, 8u - t, TURNED);
+        kernel[t] = vec4(taps[tap], taps[9u + tap], taps[18u + tap], taps[27u + tap]);
+    }
+    var rows: array<mat4x4<f32>, 3>;
+    for (var x = 0u; x < 3u; x++) { // unroll
+        rows[x] = forth(kernel[x], kernel[3u + x], kernel[6u + x]);
+    }
+    for (var y = 0u; y < 4u; y++) { // unroll
+        let at = forth(rows[0][y], rows[1][y], rows[2][y]);
+        for (var x = 0u; x < 4u; x++) { // unroll
+            points[(4u * y + x) * params.kernels + i] = at[x];
+        }
+    }
+}
