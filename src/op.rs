@@ -84,10 +84,11 @@ pub trait Op: fmt::Debug + Any + Send + Sync {
     }
 
     /// Whether elementwise steps that follow can be part of the kernels of a float result: the CPU kernel hands every
-    /// element once, and for the last time, to what [`Output::finish`] gives, and the shader of the last GPU
-    /// kernel writes `finish(place, value)` or `finish4(place, values)` where it would write the value, or four
-    /// neighbours from a multiple of four on. It declares those that it calls between the lines `// begin finish` and
-    /// `// end finish` as functions that return what they are given, and ends its `Params` with a line `// finish`.
+    /// element once, and for the last time, to what [`Output::finish`] gives, and the shaders of the GPU kernels that
+    /// bind the output write `finish(place, value)` or `finish4(place, values)` where they would write an element's
+    /// value, for the last time too, or four neighbours from a multiple of four on. They declare those that they call
+    /// between the lines `// begin finish` and `// end finish` as functions that return what they are given, and end
+    /// their `Params` with a line `// finish`.
     fn finishes(&self) -> bool {
         false
     }

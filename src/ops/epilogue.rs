@@ -32,7 +32,8 @@ impl Epilogue {
         all
     }
 
-    /// The op's plan, its last kernel's shader with the steps put in. None where a kernel cannot bind the inputs.
+    /// The op's plan with the steps put into the shaders that write its result. None where a kernel cannot bind the
+    /// inputs.
     fn joined(&self, plan: &Plan, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
         let mut plan = plan.clone();
         let given = self.program_inputs(inputs);

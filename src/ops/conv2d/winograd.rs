@@ -52,7 +52,7 @@ pub(super) fn applies(sizes: &Sizes) -> bool {
 }
 
 /// Channels and filters from which on the weight gradient is computed so.
-const WIDE: usize = 64;
+pub(super) const WIDE: usize = 64;
 /// Tiles that a product of the weight gradient sums over.
 const SUMMED: usize = 64;
 /// Bytes of transformed tiles of the weight gradient that there are at a time.

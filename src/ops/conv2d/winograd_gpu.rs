@@ -2,6 +2,7 @@
 //! (`shaders/winograd_*.wgsl`), at which what is left are products of matrices, a batch of the tiled kernel's, and
 //! these are transformed back. All three roles are as on the CPU (`winograd.rs`).
 
+use super::winograd::WIDE;
 use super::{Conv2d, Role, gpu};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader, Variants};
 use crate::ops::matmul::Matmul;
@@ -16,7 +17,7 @@ const BLOCK: usize = 4;
 const LANES: usize = 64;
 /// Bytes of the points that there are at a time, and the most where one image has more.
 const PART_BYTES: usize = 64 << 20;
-const MOST_BYTES: usize = 256 << 20;
+const MOST_BYTES: usize = 128 << 20;
 
 /// Where a plan keeps what it passes on: points of the weight (or its gradient) and of the tensors whose tiles are
 /// transformed, and what the product has itself.
@@ -82,10 +83,11 @@ fn offered(op: &Conv2d, inputs: &[Spec], caps: &Caps) -> Option<bool> {
         && inputs.iter().all(|input| input.dtype == DType::F32);
     let tiles = s.batch * s.positions().div_ceil(4);
     let channels = s.channels.min(s.filters);
+    let wide = op.of != Role::Weight || channels >= WIDE;
     let [least, by_rule] = if caps.software { [[16, 16]; 2] } else { [[32, 64], [256, 256]] };
     let enough =
         |[least_channels, least_tiles]: [usize; 2]| channels >= least_channels && tiles >= least_tiles;
-    (applies && enough(least)).then(|| enough(by_rule))
+    (applies && wide && enough(least)).then(|| enough(by_rule))
 }
 
 /// The plan by the method or by [`gpu::plan`], of which each is among the other's variants.
@@ -395,7 +397,8 @@ mod tests {
         let (hardware, software) = (Caps::default(), Caps { software: true, ..Caps::default() });
         for role in [Role::Input, Role::Weight, Role::Output] {
             let by_rule = |sizes, caps| is_by_points(&of(role, sizes, DType::F32, caps));
-            assert!(by_rule([2, 16, 7], &software) && by_rule([1, 256, 8], &software));
+            assert_eq!(by_rule([2, 16, 7], &software), role != Role::Weight);
+            assert!(by_rule([2, 64, 7], &software) && by_rule([1, 256, 8], &software));
             assert!(!by_rule([2, 15, 7], &software) && !by_rule([1, 512, 4], &software));
             assert!(by_rule([32, 256, 14], &hardware) && !by_rule([32, 128, 32], &hardware));
             assert!(!is_by_points(&of(role, [32, 256, 14], DType::F16, &software)));
