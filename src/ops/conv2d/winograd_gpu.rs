@@ -5,6 +5,7 @@
 use super::winograd::WIDE;
 use super::{Conv2d, Role, gpu};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader, Variants};
+use crate::ops::epilogue::rebind;
 use crate::ops::matmul::Matmul;
 use crate::{DType, Op, Shape, Spec};
 use std::borrow::Cow;
@@ -162,22 +163,18 @@ fn by_points(op: &Conv2d, part_bytes: usize, caps: &Caps) -> Option<Plan> {
                 ([points_second, transposed(points_first)], [SECOND, FIRST], weight, WEIGHT)
             }
         };
-        let product = Matmul.gpu(&operands, &result, caps)?;
+        let mut product = Matmul.gpu(&operands, &result, caps)?;
         for (at, bytes) in product.scratch.into_iter().enumerate() {
             scratch.resize(scratch.len().max(PRODUCT + at + 1), 0);
             scratch[PRODUCT + at] = scratch[PRODUCT + at].max(bytes);
         }
-        kernels.extend(product.kernels.into_iter().map(|mut kernel| {
-            for bound in &mut kernel.bindings {
-                *bound = match *bound {
-                    Binding::Input(operand) => Binding::Written(places[operand]),
-                    Binding::Scratch(at) => Binding::Scratch(PRODUCT + at),
-                    Binding::Written(at) => Binding::Written(PRODUCT + at),
-                    Binding::Output | Binding::Both(_) => Binding::Scratch(place),
-                };
-            }
-            kernel
-        }));
+        rebind(&mut product.kernels, &|bound| match bound {
+            Binding::Input(operand) => Binding::Written(places[operand]),
+            Binding::Scratch(at) => Binding::Scratch(PRODUCT + at),
+            Binding::Written(at) => Binding::Written(PRODUCT + at),
+            Binding::Output | Binding::Both(_) => Binding::Scratch(place),
+        });
+        kernels.append(&mut product.kernels);
         kernels.push(if op.of == Role::Weight { part.weight_back() } else { part.back(&second) });
     }
     let fits = scratch.iter().all(|&bytes| bytes as u64 <= caps.binding_bytes);
