@@ -208,7 +208,7 @@ impl<'a, T: Word> Elements<'a, T> {
     /// Hands the elements of `range` to `then`.
     ///
     /// # Panics
-    /// Where the range is past the end of a slice, or where words that are not of 32 bits are to be computed.
+    /// Where the range is past the end of a slice.
     pub fn with<R>(&self, range: Range<usize>, then: impl FnOnce(&[T]) -> R) -> R {
         let Some(Computed(compute)) = self.computed else { return then(&self.there[range]) };
         with_scratch(range.len(), |memory| {
@@ -291,6 +291,7 @@ impl<'a> View<'a> {
     /// # Panics
     /// As [`slice`](View::slice), but for an input that is computed.
     pub fn elements<T: Word>(&self) -> Elements<'a, T> {
+        assert_eq!(size_of::<T>(), self.spec.dtype.size(), "element size of {}", self.spec.dtype);
         let there = if self.source.is_some() { &[] } else { self.slice() };
         Elements { there, computed: self.source }
     }

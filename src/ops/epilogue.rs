@@ -37,10 +37,13 @@ impl Epilogue {
     fn joined(&self, plan: &Plan, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
         let mut plan = plan.clone();
         let given = self.program_inputs(inputs);
-        if !given.iter().all(|spec| caps.reads_vectors(spec.layout.extent().end * spec.dtype.size())) {
+        let writes = |kernel: &Kernel| kernel.bindings.contains(&Binding::Output);
+        if !plan.kernels.iter().any(writes)
+            || !given.iter().all(|spec| caps.reads_vectors(spec.layout.extent().end * spec.dtype.size()))
+        {
             return None;
         }
-        for kernel in plan.kernels.iter_mut().filter(|kernel| kernel.bindings.contains(&Binding::Output)) {
+        for kernel in plan.kernels.iter_mut().filter(|kernel| writes(kernel)) {
             if kernel.bindings.len() + given.len() - 1 > caps.storage_buffers as usize {
                 return None;
             }
