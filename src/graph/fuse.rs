@@ -424,7 +424,9 @@ fn epilogues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
         }
         let producer = |&(root, spec): &(usize, Spec)| {
             let before = computed[root].filter(|&before| !joined[before])?;
-            let Form { work: Work::Op(Whole { item, after: None, .. }), inputs, .. } = &tasks[before] else {
+            let Form { work: Work::Op(Whole { item, before: led, after: None, .. }), inputs, .. } =
+                &tasks[before]
+            else {
                 return None;
             };
             let op = &items[*item].node.op;
@@ -434,7 +436,7 @@ fn epilogues(tasks: &mut Vec<Form>, items: &[Item], kept: &[bool]) {
                 && spec.dtype == DType::F32
                 && [spec.elements(), items[root].node.spec.elements()] == [elements; 2]
                 && dense(&spec)
-                && (op.strided() || inputs.iter().all(|(_, spec)| dense(spec)));
+                && (led.is_some() || op.strided() || inputs.iter().all(|(_, spec)| dense(spec)));
             fits.then_some(before)
         };
         let candidates = task.inputs.iter().enumerate();

@@ -87,6 +87,10 @@ fn what_a_sum_alone_reads_is_in_its_kernel() -> Result<()> {
     let mean = x.sub(&y)?.square()?.mean(.., false)?;
     let mean = kernels(&mean)?;
     assert!(mean.len() == 1 && mean[0].contains("Prologue") && mean[0].contains("Epilogue"), "{mean:?}");
+    let row = y.narrow(0, 0, 1)?;
+    row.eval()?;
+    let spread = x.sub(&row)?.square()?.mean(0, false)?;
+    assert_eq!(kernels(&spread)?.len(), 1);
     // Of another shape, one that is read twice, one that lies otherwise, and one that a handle keeps.
     let reshaped = x.mul(&y)?.reshape([2, 8])?.max(0, false)?;
     assert_eq!(names(&reshaped)?, ["max"]);
