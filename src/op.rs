@@ -78,7 +78,8 @@ pub trait Op: fmt::Debug + Any + Send + Sync {
         None
     }
 
-    /// Words that change from run to run and are the first params of every kernel of the plan.
+    /// Words that change from run to run: params of the kernels, at the places that the plan
+    /// [names](crate::device::Plan::numbers).
     fn numbers(&self) -> Vec<u32> {
         Vec::new()
     }

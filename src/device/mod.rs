@@ -8,7 +8,7 @@ pub mod gpu;
 mod plan;
 mod specialise;
 
-pub use plan::{Binding, Caps, Cooperative, Kernel, Plan, Shader, Variants};
+pub use plan::{Binding, Caps, Cooperative, Kernel, Place, Plan, Shader, Variants};
 pub use specialise::{IMPORTS, specialise};
 
 use crate::op::Op;

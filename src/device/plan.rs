@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
 /// What a GPU offers, as far as a plan may depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +184,19 @@ pub struct Plan {
     pub scratch: Vec<usize>,
     /// Other plans for the same.
     pub variants: Option<Variants>,
+    /// Where the operation's [`numbers`](crate::Op::numbers) go.
+    pub numbers: Vec<Place>,
+}
+
+/// Where some of an operation's numbers go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which kernel of the plan takes them.
+    pub kernel: usize,
+    /// Which of its params the first of them is.
+    pub param: usize,
+    /// Which of the numbers they are.
+    pub numbers: Range<usize>,
 }
 
 /// Plans that differ in their time and in the rounding of their results, and in nothing else: a device may measure
@@ -199,5 +213,21 @@ impl Plan {
     /// A plan of one dispatch.
     pub fn one(kernel: Kernel) -> Plan {
         Plan { kernels: vec![kernel], ..Plan::default() }
+    }
+
+    /// A plan of one dispatch whose first params are the operation's numbers, so many.
+    pub fn numbered(kernel: Kernel, numbers: usize) -> Plan {
+        Plan { numbers: vec![Place { kernel: 0, param: 0, numbers: 0..numbers }], ..Plan::one(kernel) }
+    }
+
+    /// The params of a kernel with the operation's numbers; none where it has too few params, or there are too few
+    /// numbers.
+    pub(crate) fn params(&self, kernel: usize, numbers: &[u32]) -> Option<Cow<'_, [u32]>> {
+        let mut params = Cow::Borrowed(&self.kernels[kernel].params[..]);
+        for place in self.numbers.iter().filter(|place| place.kernel == kernel) {
+            let taken = numbers.get(place.numbers.clone())?;
+            params.to_mut().get_mut(place.param..)?.get_mut(..taken.len())?.copy_from_slice(taken);
+        }
+        Some(params)
     }
 }

@@ -4,10 +4,11 @@
 //! out into the operation's shader, before its results go to memory.
 
 use super::fused::{Blocks, Fused, finish_code};
-use crate::device::{Binding, Caps, Kernel, Plan};
+use crate::device::{Binding, Caps, Kernel, Place, Plan};
 use crate::op::identify;
 use crate::{Error, Identity, Op, Output, Result, Spec, Tensor, View};
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// An op that [`finishes`](Op::finishes), and a program of which one input is the op's result. Inputs are the op's
@@ -43,14 +44,16 @@ impl Epilogue {
         {
             return None;
         }
-        for kernel in plan.kernels.iter_mut().filter(|kernel| writes(kernel)) {
+        let numbers = self.own_numbers();
+        for (at, kernel) in plan.kernels.iter_mut().enumerate().filter(|(_, kernel)| writes(kernel)) {
             if kernel.bindings.len() + given.len() - 1 > caps.storage_buffers as usize {
                 return None;
             }
             let binding = kernel.bindings.len() + 1;
             let (code, params) =
                 finish_code(&self.fused, &given, self.at, binding, &kernel.shader.source).ok()?;
-            put(kernel, "finish", &code, params)?;
+            let param = put(kernel, "finish", &code, params)?;
+            plan.numbers.push(Place { kernel: at, param, numbers: numbers.clone() });
             kernel.bindings.extend((self.own..inputs.len()).map(Binding::Input));
         }
         Some(plan)
@@ -70,22 +73,30 @@ impl Epilogue {
             Binding::Input(i) => Binding::Input(self.own + i - usize::from(i > self.at)),
             bound => bound,
         });
+        plan.numbers.push(Place { kernel: plan.kernels.len(), param: 0, numbers: self.own_numbers() });
         plan.kernels.append(&mut program.kernels);
         Some(plan)
+    }
+
+    /// Which of the numbers are the program's: they follow the op's, and are the first of its words.
+    fn own_numbers(&self) -> Range<usize> {
+        let of_op = self.op.numbers().len();
+        of_op..of_op + self.fused.numbers().len()
     }
 }
 
 /// Puts code between the shader's lines `// begin MARK` and `// end MARK`, and its words at the line `// MARK` of its
-/// params.
-pub(super) fn put(kernel: &mut Kernel, mark: &str, code: &str, params: Vec<u32>) -> Option<()> {
+/// params. Gives the first of these.
+pub(super) fn put(kernel: &mut Kernel, mark: &str, code: &str, params: Vec<u32>) -> Option<usize> {
     let (head, rest) = kernel.shader.source.split_once(&format!("// begin {mark}\n"))?;
     let (_, tail) = rest.split_once(&format!("// end {mark}\n"))?;
     let words = format!("{mark}: array<vec4<u32>, {}>,\n", params.len() / 4);
     let source = format!("{head}{code}{tail}").replacen(&format!("// {mark}\n"), &words, 1);
     kernel.shader = kernel.shader.rewritten(format!("{}\n{code}", kernel.shader.name), source);
-    kernel.params.resize(kernel.params.len().next_multiple_of(4), 0);
+    let first = kernel.params.len().next_multiple_of(4);
+    kernel.params.resize(first, 0);
     kernel.params.extend(params);
-    Some(())
+    Some(first)
 }
 
 /// Binds other buffers to kernels.
@@ -98,7 +109,6 @@ impl Hash for Epilogue {
         identify(&*self.op, state);
         (self.own, self.at, self.result.shape().dims()).hash(state);
         self.fused.hash(state);
-        self.fused.numbers().hash(state);
     }
 }
 
@@ -137,6 +147,10 @@ impl Op for Epilogue {
 
     fn identity(&self) -> Option<&dyn Identity> {
         self.op.identity().map(|_| self as &dyn Identity)
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        [self.op.numbers(), self.fused.numbers()].concat()
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

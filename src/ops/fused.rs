@@ -60,13 +60,14 @@ impl Fused {
         }
         let (body, params) = wgsl::generate(self, over, inputs).ok()?;
         let source = wgsl::shader(&body)?;
-        Some(Plan::one(Kernel {
+        let kernel = Kernel {
             shader: Shader::text(body, source),
             constants: vec![("PARAMS", format!("{}u", params.len() / 4).into())],
             bindings,
             params,
             groups: Kernel::fold(output.elements().div_ceil(wgsl::LANES * GROUP), caps),
-        }))
+        };
+        Some(Plan::numbered(kernel, self.program.scalars.len()))
     }
 }
 

@@ -5,11 +5,12 @@
 
 use super::epilogue::{put, rebind};
 use super::fused::{Blocks, Fused, given_code};
-use crate::device::{Binding, Caps, Plan};
+use crate::device::{Binding, Caps, Place, Plan};
 use crate::op::identify;
 use crate::{Error, Identity, Op, Output, Result, Spec, Tensor, View};
 use std::hash::{Hash, Hasher};
 use std::iter::once;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// An op that [`begins`](Op::begins), and a program whose result is its input. Inputs are the program's, one at least.
@@ -36,8 +37,9 @@ impl Prologue {
         }
         let bindings = once(1).chain(bound + 1..);
         let (code, params) = given_code(&self.fused, inputs, bindings, &first.shader.source).ok()?;
-        put(first, "given", &code, params)?;
+        let param = put(first, "given", &code, params)?;
         first.bindings.extend((1..inputs.len()).map(Binding::Input));
+        plan.numbers.push(Place { kernel: 0, param, numbers: self.own_numbers() });
         Some(plan)
     }
 
@@ -54,8 +56,16 @@ impl Prologue {
             Binding::Output => Binding::Scratch(scratch),
             bound => bound,
         });
-        program.kernels.append(&mut plan.kernels);
-        Some(Plan { kernels: program.kernels, ..plan })
+        plan.numbers.iter_mut().for_each(|place| place.kernel += program.kernels.len());
+        plan.numbers.push(Place { kernel: 0, param: 0, numbers: self.own_numbers() });
+        plan.kernels.splice(0..0, program.kernels);
+        Some(plan)
+    }
+
+    /// Which of the numbers are the program's: they follow the op's, and are the first of its words.
+    fn own_numbers(&self) -> Range<usize> {
+        let of_op = self.op.numbers().len();
+        of_op..of_op + self.fused.numbers().len()
     }
 }
 
@@ -64,7 +74,6 @@ impl Hash for Prologue {
         identify(&*self.op, state);
         (self.input.dtype, self.input.shape().dims(), self.fused.shape.dims()).hash(state);
         self.fused.hash(state);
-        self.fused.numbers().hash(state);
     }
 }
 
@@ -105,6 +114,10 @@ impl Op for Prologue {
 
     fn identity(&self) -> Option<&dyn Identity> {
         self.op.identity().map(|_| self as &dyn Identity)
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        [self.op.numbers(), self.fused.numbers()].concat()
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

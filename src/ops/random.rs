@@ -151,14 +151,16 @@ impl Op for Random {
         }
         let (vectors, stream) = (output.elements().div_ceil(4), self.kind.stream());
         let mut params = self.numbers();
+        let numbers = params.len();
         params.extend([vectors as u32, stream]);
-        Some(Plan::one(Kernel {
+        let kernel = Kernel {
             shader: Shader::file("random", include_str!("../../shaders/random.wgsl")),
             constants: vec![("KIND", format!("{stream}u").into())],
             bindings: vec![Binding::Output],
             params,
             groups: Kernel::fold(vectors.div_ceil(256), caps),
-        }))
+        };
+        Some(Plan::numbered(kernel, numbers))
     }
 
     fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -238,11 +238,10 @@ impl GpuDevice {
         over: Option<usize>,
         caps: &Caps,
     ) -> Option<Ready> {
-        let mut plan = match over {
+        let plan = match over {
             Some(index) => op.gpu_in_place(index, inputs, output, caps)?,
             None => op.gpu(inputs, output, caps)?,
         };
-        plan.kernels.retain(|kernel| !kernel.groups.contains(&0));
         let limit = caps.binding_bytes;
         let reached = |spec: &Spec| (spec.layout.extent().end * spec.dtype.size()) as u64 <= limit;
         // An op that takes no strides gets a copy, which may be larger than what it is a view of.
@@ -256,12 +255,12 @@ impl GpuDevice {
         Some(Ready { plan, allowed, nanoseconds, pipelines, tuned: OnceLock::new() })
     }
 
-    /// The dispatch of one kernel of a plan; `numbers` are those of its operation.
+    /// The dispatch of one kernel of a plan.
     fn dispatch<'a>(
         &self,
         (kernel, known): (&'a Kernel, &OnceLock<Arc<Pipeline>>),
         bound: Vec<Bound<'a>>,
-        numbers: &[u32],
+        params: Cow<'a, [u32]>,
         nanoseconds: u64,
     ) -> Result<Dispatch<'a>> {
         let fault = |message: String| self.context.error(format!("shader {}: {message}", kernel.shader.name));
@@ -280,11 +279,6 @@ impl GpuDevice {
         let mut key = vec![Arc::as_ptr(&pipeline) as u64, slot];
         key.extend(bound.iter().flat_map(|bound| [bound.block.id, bound.offset, bound.bytes]));
         let group = self.pool.group(key, || self.group(kernel, &pipeline, &bound, slot))?;
-        let params = match kernel.params.get(numbers.len()..) {
-            Some(params) if numbers.is_empty() => Cow::Borrowed(params),
-            Some(rest) => Cow::Owned([numbers, rest].concat()),
-            None => return Err(fault(format!("fewer params than the {} numbers of its op", numbers.len()))),
-        };
         Ok(Dispatch { pipeline, group, bound, params, groups: kernel.groups, nanoseconds })
     }
 
@@ -305,7 +299,10 @@ impl GpuDevice {
         let all = plan.kernels.iter().map(groups).sum::<u128>().max(1);
         let numbers = op.numbers();
         let mut dispatches = Vec::with_capacity(plan.kernels.len());
-        for (kernel, pipeline) in plan.kernels.iter().zip(&ready.pipelines) {
+        for (at, (kernel, pipeline)) in plan.kernels.iter().zip(&ready.pipelines).enumerate() {
+            if kernel.groups.contains(&0) {
+                continue;
+            }
             let bound = kernel.bindings.iter().map(|&binding| match binding {
                 Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, false),
                 Binding::Both(i) => self.bound(inputs.get(i).ok_or_else(missing)?, true),
@@ -318,7 +315,12 @@ impl GpuDevice {
             });
             let bound = bound.collect::<Result<_>>()?;
             let share = (u128::from(ready.nanoseconds) * groups(kernel) / all) as u64;
-            dispatches.push(self.dispatch((kernel, pipeline), bound, &numbers, share)?);
+            let params = plan.params(at, &numbers).ok_or_else(|| {
+                let (shader, numbers) = (&kernel.shader.name, numbers.len());
+                self.context
+                    .error(format!("shader {shader}: it has no place for the {numbers} numbers of its op"))
+            })?;
+            dispatches.push(self.dispatch((kernel, pipeline), bound, params, share)?);
         }
         then(&mut lock(&self.stream), &dispatches)
     }
@@ -448,7 +450,8 @@ impl Device for GpuDevice {
             self.ready(&*op, &self.all_as_bound(inputs.iter()), &as_written(&output), over)
         });
         let kernels = all.flat_map(|ready| ready.plan.kernels.clone());
-        self.pipelines.prepare(kernels.filter_map(|kernel| {
+        let run = kernels.filter(|kernel| !kernel.groups.contains(&0));
+        self.pipelines.prepare(run.filter_map(|kernel| {
             let params = self.arena.slot(&kernel.params)?;
             Some((kernel, params))
         }));

@@ -61,6 +61,14 @@ impl Plans {
     }
 }
 
+#[cfg(test)]
+impl Plans {
+    /// How many are kept.
+    pub fn kept(&self) -> usize {
+        lock(&self.known).len()
+    }
+}
+
 /// None where the operation has no identity.
 fn key(op: &dyn Op, inputs: &[Spec], output: &Spec, over: Option<usize>) -> Option<Key> {
     let mut key = Key(Vec::with_capacity(KEY_BYTES));

@@ -477,16 +477,26 @@ fn a_graph_that_is_run_again_finds_its_bind_groups() {
 #[test]
 fn a_kept_plan_runs_with_the_numbers_of_its_run() {
     let Some(device) = device() else { return };
-    let engines = [crate::Engine::with_devices(Some(Arc::new(device)), "a test"), crate::Engine::cpu()];
+    let device = Arc::new(device);
+    let engines = [crate::Engine::with_devices(Some(device.clone()), "a test"), crate::Engine::cpu()];
+    let mut kept = Vec::new();
     for number in [1, 2, 3] {
         let [found, expected] = engines.each_ref().map(|engine| {
             let drawn = Tensor::rand([40], number, engine).unwrap();
             let kept = Tensor::bernoulli([40], 0.2 * number as f64, 7, engine).unwrap();
             let scaled = drawn.mul(number as f64).unwrap().add(0.5 * number as f64).unwrap();
-            (scaled.to_vec::<f32>().unwrap(), kept.to_vec::<bool>().unwrap())
+            // Steps in front of a reduction and after it, and after a product, in the kernels of these.
+            let whole = Tensor::arange(0.0, 24.0, 1.0, engine).unwrap().reshape([4, 6]).unwrap();
+            let (more, weight) = (whole.mul(number as f64).unwrap(), whole.reshape([6, 4]).unwrap());
+            let sums = more.add(1.0).unwrap().sum(1, false).unwrap().sub(number as f64).unwrap();
+            let product = whole.matmul(&weight).unwrap().mul(0.5 * number as f64).unwrap();
+            [scaled, kept, sums, product]
+                .map(|tensor| tensor.cast(DType::F32).unwrap().to_vec::<f32>().unwrap())
         });
         assert_eq!(found, expected);
+        kept.push(device.plans.kept());
     }
+    assert_eq!(kept, [kept[0]; 3]);
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn by_points(op: &Conv2d, part_bytes: usize, caps: &Caps) -> Option<Plan> {
         kernels.push(if op.of == Role::Weight { part.weight_back() } else { part.back(&second) });
     }
     let fits = scratch.iter().all(|&bytes| bytes as u64 <= caps.binding_bytes);
-    fits.then_some(Plan { kernels, scratch, variants: None })
+    fits.then_some(Plan { kernels, scratch, ..Plan::default() })
 }
 
 fn word(value: usize) -> Cow<'static, str> {

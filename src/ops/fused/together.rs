@@ -302,13 +302,14 @@ impl Op for Together {
             |(at, slot): (usize, &Slot)| if slot.written { Binding::Both(at) } else { Binding::Input(at) };
         let inputs = self.slots.iter().enumerate().filter(|&(at, _)| at != result).map(|(_, slot)| slot);
         let source = shader(&body)?;
-        Some(Plan::one(Kernel {
+        let kernel = Kernel {
             shader: Shader::text(body, source),
             constants: vec![("PARAMS", format!("{}u", params.len() / 4).into())],
             bindings: inputs.enumerate().map(bound).chain([Binding::Output]).collect(),
             params,
             groups: Kernel::fold(invocations / GROUP, caps),
-        }))
+        };
+        Some(Plan::numbered(kernel, self.numbers().len()))
     }
 
     fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -166,7 +166,8 @@ impl Gemm {
             return Plan { variants, ..Plan::one(product) };
         }
         let sum = sum_of_splits(elements, splits, caps);
-        Plan { kernels: vec![product, sum], scratch: vec![splits * elements * size_of::<f32>()], variants }
+        let scratch = vec![splits * elements * size_of::<f32>()];
+        Plan { kernels: vec![product, sum], scratch, variants, ..Plan::default() }
     }
 
     /// Products for which the same tile is likely to be the fastest.
