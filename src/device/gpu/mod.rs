@@ -1,6 +1,7 @@
 //! The GPU device: kernels in WGSL, dispatched through wgpu.
 
 mod adapter;
+mod branches;
 mod compiled;
 mod context;
 mod cooperative;
