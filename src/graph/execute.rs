@@ -226,9 +226,9 @@ impl<'a> Run<'a> {
         Run { items, tasks, buffers, copies, last_use, batch, together, device: None, profile }
     }
 
-    /// Whether a task is rather run together with others.
+    /// Whether a task is rather run together with others: it has room in a kernel that takes so many buffers.
     fn merges(&self, at: usize, device: &dyn Device) -> bool {
-        self.tasks[at].merges && device.merges() > 0
+        self.tasks[at].merges && self.tasks[at].inputs.len() < device.merges()
     }
 
     /// Runs the batch unless a task is to be part of it.

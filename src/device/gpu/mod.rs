@@ -41,6 +41,8 @@ struct Rates {
 
 /// Buffers of a kernel of several programs: each takes a place of the few that Metal has.
 const MERGED: u32 = 24;
+/// Where a kernel costs more to compile than to begin: an update of one parameter by Adam, whose kernel all then share.
+const MERGED_SOFTWARE: u32 = 4;
 
 /// A GPU, real or software, that Kiln runs operations on.
 pub struct GpuDevice {
@@ -443,7 +445,8 @@ impl Device for GpuDevice {
 
     fn merges(&self) -> usize {
         let enough = self.caps.storage_buffers >= Caps::default().storage_buffers;
-        if enough { self.caps.storage_buffers.min(MERGED) as usize } else { 0 }
+        let most = if self.caps.software { MERGED_SOFTWARE } else { MERGED };
+        if enough { self.caps.storage_buffers.min(most) as usize } else { 0 }
     }
 
     fn prepare(&self, coming: &mut dyn Iterator<Item = Coming>) {

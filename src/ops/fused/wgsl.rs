@@ -160,7 +160,8 @@ impl<'a> Writer<'a> {
                     Access::Strided => {
                         let step =
                             |(axis, &stride)| format!(" + c{axis} * {}", params.push(stride as i32 as u32));
-                        offset + &strides.iter().enumerate().map(step).collect::<String>()
+                        let steps = strides.iter().enumerate().filter(|(_, stride)| **stride != 0);
+                        offset + &steps.map(step).collect::<String>()
                     }
                 }
             })
@@ -190,14 +191,22 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes what gives an element's coordinates the values of `first`.
-    fn coordinates(&mut self) -> Result {
-        if !self.sizes.is_empty() {
-            writeln!(self.code, "  var c0 = first;")?;
-        }
-        for axis in (1..self.sizes.len()).rev() {
+    /// Writes what gives an element's coordinates the values of `first`: `all` of them, or those that places depend on.
+    fn coordinates(&mut self, all: bool) -> Result {
+        let strided = |i: &usize| self.given != Some(*i) && Access::of(&self.inputs[*i]) == Access::Strided;
+        let strided: Vec<_> =
+            (0..self.inputs.len()).filter(strided).map(|i| &self.loops.strides[i]).collect();
+        let used = |axis: usize| all || strided.iter().any(|strides| strides[axis] != 0);
+        let Some(outermost) = (0..self.sizes.len()).find(|&axis| used(axis)) else { return Ok(()) };
+        writeln!(self.code, "  var c0 = first;")?;
+        for axis in (1..self.sizes.len()).rev().take_while(|&axis| axis >= outermost) {
             let size = &self.sizes[axis];
-            writeln!(self.code, "  var c{axis} = c0 % {size}; c0 /= {size};")?;
+            if used(axis) {
+                writeln!(self.code, "  var c{axis} = c0 % {size};")?;
+            }
+            if axis > outermost {
+                writeln!(self.code, "  c0 /= {size};")?;
+            }
         }
         Ok(())
     }
@@ -207,7 +216,7 @@ impl<'a> Writer<'a> {
     fn four(&mut self) -> Result {
         let others: Vec<usize> = (0..self.inputs.len()).filter(|&i| self.given != Some(i)).collect();
         let strided = |i: &usize| Access::of(&self.inputs[*i]) == Access::Strided;
-        self.coordinates()?;
+        self.coordinates(others.iter().any(|i| strided(i) && self.load(*i) == Load::Each))?;
         for lane in 0..LANES {
             let loads: Vec<usize> =
                 others.iter().copied().filter(|&i| lane == 0 || self.load(i) == Load::Each).collect();
@@ -239,7 +248,7 @@ impl<'a> Writer<'a> {
 
     /// Writes the body of a function of one element, `first`, where the given input's is `value`.
     fn one(&mut self) -> Result {
-        self.coordinates()?;
+        self.coordinates(false)?;
         let argument = |i: usize| match self.given {
             Some(given) if given == i => "value".to_string(),
             _ => format!("element{}{i}({})", self.prefix, self.places[i]),
