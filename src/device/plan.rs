@@ -186,6 +186,9 @@ pub struct Plan {
     pub variants: Option<Variants>,
     /// Where the operation's [`numbers`](crate::Op::numbers) go.
     pub numbers: Vec<Place>,
+    /// Whether many other operations share its kernels, so that steps after it are rather kernels of their own
+    /// than new ones for each: where compiling takes longer than running.
+    pub shared: bool,
 }
 
 /// Where some of an operation's numbers go.

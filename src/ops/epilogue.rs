@@ -34,12 +34,13 @@ impl Epilogue {
     }
 
     /// The op's plan with the steps put into the shaders that write its result. None where a kernel cannot bind the
-    /// inputs.
+    /// inputs, or many others share it.
     fn joined(&self, plan: &Plan, inputs: &[Spec], caps: &Caps) -> Option<Plan> {
         let mut plan = plan.clone();
         let given = self.program_inputs(inputs);
         let writes = |kernel: &Kernel| kernel.bindings.contains(&Binding::Output);
-        if !plan.kernels.iter().any(writes)
+        if plan.shared
+            || !plan.kernels.iter().any(writes)
             || !given.iter().all(|spec| caps.reads_vectors(spec.layout.extent().end * spec.dtype.size()))
         {
             return None;

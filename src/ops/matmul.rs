@@ -199,7 +199,8 @@ impl Op for Matmul {
         let vectors = [of_a && !tiny, of_b && !tiny, n.is_multiple_of(4) && !tiny];
         let batch = batches.dims.iter().product();
         let gemm = gpu::Gemm { m, n, k, batch, along_k, vectors };
-        Some(gemm.plan(shader, inputs, Vec::new(), params, output.elements(), caps))
+        let plan = gemm.plan(shader, inputs, Vec::new(), params, output.elements(), caps);
+        Some(Plan { shared: tiny, ..plan })
     }
 
     fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {

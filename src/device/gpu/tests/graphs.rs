@@ -148,3 +148,26 @@ fn a_program_of_more_buffers_than_run_together_runs_alone() {
     let expected = (merged + 1) * (merged + 2) / 2;
     assert_eq!(sum.to_vec::<f32>().unwrap(), [expected as f32]);
 }
+
+#[test]
+fn tiny_products_share_a_kernel_where_compiling_counts() {
+    let Some(mut device) = device() else { return };
+    device.caps.software = true;
+    let device = Arc::new(device);
+    let engines = [crate::Engine::with_devices(Some(device.clone()), "a test"), crate::Engine::cpu()];
+    let [found, expected] = engines.each_ref().map(|engine| {
+        let x = Tensor::arange(-6.0, 6.0, 1.0, engine).unwrap().reshape([3, 4]).unwrap();
+        crate::eval([&x]).unwrap();
+        let before = lock(&device.pipelines.slots).len();
+        let products = [
+            x.matmul(&x.t().unwrap()).unwrap().add(&x.narrow(1, 0, 3).unwrap()).unwrap(),
+            x.t().unwrap().matmul(&x).unwrap().relu().unwrap(),
+            x.t().unwrap().matmul(&x).unwrap().mul(0.5).unwrap(),
+        ];
+        let values = products.map(|product| product.to_vec::<f32>().unwrap());
+        (values, lock(&device.pipelines.slots).len() - before)
+    });
+    assert_eq!(found.0, expected.0);
+    // That of all products, and one for each of the steps.
+    assert_eq!(found.1, 4);
+}
