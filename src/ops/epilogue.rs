@@ -45,7 +45,7 @@ impl Epilogue {
         {
             return None;
         }
-        let numbers = self.own_numbers();
+        let numbers = joint_numbers(&*self.op, &self.fused).1;
         for (at, kernel) in plan.kernels.iter_mut().enumerate().filter(|(_, kernel)| writes(kernel)) {
             if kernel.bindings.len() + given.len() - 1 > caps.storage_buffers as usize {
                 return None;
@@ -74,15 +74,13 @@ impl Epilogue {
             Binding::Input(i) => Binding::Input(self.own + i - usize::from(i > self.at)),
             bound => bound,
         });
-        plan.numbers.push(Place { kernel: plan.kernels.len(), param: 0, numbers: self.own_numbers() });
+        plan.numbers.push(Place {
+            kernel: plan.kernels.len(),
+            param: 0,
+            numbers: joint_numbers(&*self.op, &self.fused).1,
+        });
         plan.kernels.append(&mut program.kernels);
         Some(plan)
-    }
-
-    /// Which of the numbers are the program's: they follow the op's, and are the first of its words.
-    fn own_numbers(&self) -> Range<usize> {
-        let of_op = self.op.numbers().len();
-        of_op..of_op + self.fused.numbers().len()
     }
 }
 
@@ -98,6 +96,16 @@ pub(super) fn put(kernel: &mut Kernel, mark: &str, code: &str, params: Vec<u32>)
     kernel.params.resize(first, 0);
     kernel.params.extend(params);
     Some(first)
+}
+
+/// The numbers of an op and then of a program in its kernels, where they are the first words; and which of all are the
+/// program's.
+pub(super) fn joint_numbers(op: &dyn Op, fused: &Fused) -> (Vec<u32>, Range<usize>) {
+    let mut numbers = op.numbers();
+    let own = numbers.len();
+    numbers.extend(fused.numbers());
+    let all = numbers.len();
+    (numbers, own..all)
 }
 
 /// Binds other buffers to kernels.
@@ -151,7 +159,7 @@ impl Op for Epilogue {
     }
 
     fn numbers(&self) -> Vec<u32> {
-        [self.op.numbers(), self.fused.numbers()].concat()
+        joint_numbers(&*self.op, &self.fused).0
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

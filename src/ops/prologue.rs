@@ -3,14 +3,13 @@
 //! On the CPU the steps fill a part of memory that stays in a cache, and the operation takes it from there. On the GPU
 //! they are written into the operation's shader, where it would read its input.
 
-use super::epilogue::{put, rebind};
+use super::epilogue::{joint_numbers, put, rebind};
 use super::fused::{Blocks, Fused, given_code};
 use crate::device::{Binding, Caps, Place, Plan};
 use crate::op::identify;
 use crate::{Error, Identity, Op, Output, Result, Spec, Tensor, View};
 use std::hash::{Hash, Hasher};
 use std::iter::once;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// An op that [`begins`](Op::begins), and a program whose result is its input. Inputs are the program's, one at least.
@@ -39,7 +38,7 @@ impl Prologue {
         let (code, params) = given_code(&self.fused, inputs, bindings, &first.shader.source).ok()?;
         let param = put(first, "given", &code, params)?;
         first.bindings.extend((1..inputs.len()).map(Binding::Input));
-        plan.numbers.push(Place { kernel: 0, param, numbers: self.own_numbers() });
+        plan.numbers.push(Place { kernel: 0, param, numbers: joint_numbers(&*self.op, &self.fused).1 });
         Some(plan)
     }
 
@@ -57,15 +56,9 @@ impl Prologue {
             bound => bound,
         });
         plan.numbers.iter_mut().for_each(|place| place.kernel += program.kernels.len());
-        plan.numbers.push(Place { kernel: 0, param: 0, numbers: self.own_numbers() });
+        plan.numbers.push(Place { kernel: 0, param: 0, numbers: joint_numbers(&*self.op, &self.fused).1 });
         plan.kernels.splice(0..0, program.kernels);
         Some(plan)
-    }
-
-    /// Which of the numbers are the program's: they follow the op's, and are the first of its words.
-    fn own_numbers(&self) -> Range<usize> {
-        let of_op = self.op.numbers().len();
-        of_op..of_op + self.fused.numbers().len()
     }
 }
 
@@ -117,7 +110,7 @@ impl Op for Prologue {
     }
 
     fn numbers(&self) -> Vec<u32> {
-        [self.op.numbers(), self.fused.numbers()].concat()
+        joint_numbers(&*self.op, &self.fused).0
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {

@@ -165,70 +165,69 @@ impl Compiler {
             dump(folder.as_ref(), name, &source)?;
         }
         let divisible = divisible(&source);
-        let device = &self.context.device;
-        let make = |source| {
-            self.context.guard(|| {
-                let desc = wgpu::ShaderModuleDescriptor { label: Some(name), source };
-                let trusted = match self.trust {
-                    Trust::None => false,
-                    Trust::Marked => kernel.shader.trusted(),
-                    Trust::All => true,
-                };
-                let module = if trusted {
-                    // SAFETY: a shader that was declared to stay within its buffers and to end its loops, or the
-                    // user's explicit wish.
-                    unsafe {
-                        device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked())
-                    }
-                } else {
-                    device.create_shader_module(desc)
-                };
-                use wgpu::BufferBindingType::{Storage, Uniform};
-                let entry = |binding: usize, ty, min_binding_size| wgpu::BindGroupLayoutEntry {
-                    binding: binding as u32,
-                    visibility: wgpu::ShaderStages::COMPUTE,
-                    ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: ty == Uniform, min_binding_size },
-                    count: None,
-                };
-                // With the size known here, too few params fail now and not in the middle of a submit.
-                let mut entries = vec![entry(0, Uniform, wgpu::BufferSize::new(params))];
-                for (place, binding) in kernel.bindings.iter().enumerate() {
-                    let read_only = binding.read_only();
-                    entries.push(entry(place + 1, Storage { read_only }, None));
-                }
-                if divisible {
-                    entries.push(entry(entries.len(), Uniform, wgpu::BufferSize::new(FIRST_GROUP_BYTES)));
-                }
-                let group = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                    label: Some(name),
-                    entries: &entries,
-                });
-                let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                    label: Some(name),
-                    bind_group_layouts: &[Some(&group)],
-                    immediate_size: 0,
-                });
-                let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                    label: Some(name),
-                    layout: Some(&layout),
-                    module: &module,
-                    entry_point: Some("main"),
-                    compilation_options: wgpu::PipelineCompilationOptions {
-                        // A kernel writes its workgroup memory before it reads it.
-                        zero_initialize_workgroup_memory: false,
-                        ..Default::default()
-                    },
-                    cache: self.compiled.as_ref().map(|compiled| &compiled.cache),
-                });
-                Pipeline { compute, group, divisible }
-            })
-        };
+        let make = |source| self.context.guard(|| self.make(kernel, source, params, divisible));
         let made = without_dead_branches(&source).map(|module| make(ShaderSource::Naga(Cow::Owned(module))));
         // What fails is reported by lines of the text.
         let made = made
             .and_then(std::result::Result::ok)
             .map_or_else(|| make(ShaderSource::Wgsl(source.into())), Ok);
         made.map_err(|error| Error::device(format!("shader {name}"), error.to_string()))
+    }
+
+    /// The pipeline of a kernel's specialised shader.
+    fn make(&self, kernel: &Kernel, source: ShaderSource, params: u64, divisible: bool) -> Pipeline {
+        let (device, name) = (&self.context.device, kernel.shader.name.as_ref());
+        let desc = wgpu::ShaderModuleDescriptor { label: Some(name), source };
+        let trusted = match self.trust {
+            Trust::None => false,
+            Trust::Marked => kernel.shader.trusted(),
+            Trust::All => true,
+        };
+        let module = if trusted {
+            // SAFETY: a shader that was declared to stay within its buffers and to end its loops, or the
+            // user's explicit wish.
+            unsafe { device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked()) }
+        } else {
+            device.create_shader_module(desc)
+        };
+        use wgpu::BufferBindingType::{Storage, Uniform};
+        let entry = |binding: usize, ty, min_binding_size| wgpu::BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: ty == Uniform, min_binding_size },
+            count: None,
+        };
+        // With the size known here, too few params fail now and not in the middle of a submit.
+        let mut entries = vec![entry(0, Uniform, wgpu::BufferSize::new(params))];
+        for (place, binding) in kernel.bindings.iter().enumerate() {
+            let read_only = binding.read_only();
+            entries.push(entry(place + 1, Storage { read_only }, None));
+        }
+        if divisible {
+            entries.push(entry(entries.len(), Uniform, wgpu::BufferSize::new(FIRST_GROUP_BYTES)));
+        }
+        let group = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(name),
+            entries: &entries,
+        });
+        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(name),
+            bind_group_layouts: &[Some(&group)],
+            immediate_size: 0,
+        });
+        let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // A kernel writes its workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: self.compiled.as_ref().map(|compiled| &compiled.cache),
+        });
+        Pipeline { compute, group, divisible }
     }
 }
 
