@@ -223,14 +223,47 @@ impl Plan {
         Plan { numbers: vec![Place { kernel: 0, param: 0, numbers: 0..numbers }], ..Plan::one(kernel) }
     }
 
-    /// The params of a kernel with the operation's numbers; none where it has too few params, or there are too few
-    /// numbers.
-    pub(crate) fn params(&self, kernel: usize, numbers: &[u32]) -> Option<Cow<'_, [u32]>> {
-        let mut params = Cow::Borrowed(&self.kernels[kernel].params[..]);
+    /// The params of a kernel with the operation's numbers; none where there is no such kernel, where there is no place
+    /// for them in the plan or in the params, or where there are too few.
+    pub fn params(&self, kernel: usize, numbers: &[u32]) -> Option<Cow<'_, [u32]>> {
+        if self.numbers.is_empty() && !numbers.is_empty() {
+            return None;
+        }
+        let mut params = Cow::Borrowed(&self.kernels.get(kernel)?.params[..]);
         for place in self.numbers.iter().filter(|place| place.kernel == kernel) {
             let taken = numbers.get(place.numbers.clone())?;
             params.to_mut().get_mut(place.param..)?.get_mut(..taken.len())?.copy_from_slice(taken);
         }
         Some(params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel() -> Kernel {
+        let shader = Shader::file("none", "");
+        Kernel {
+            shader,
+            constants: Vec::new(),
+            bindings: Vec::new(),
+            params: vec![1, 2, 3, 4],
+            groups: [1; 3],
+        }
+    }
+
+    #[test]
+    fn numbers_go_where_the_plan_says() {
+        let plan = Plan { kernels: vec![kernel(), kernel()], ..Plan::default() };
+        assert_eq!(plan.params(1, &[]).as_deref(), Some(&[1, 2, 3, 4][..]));
+        assert_eq!(plan.params(1, &[7]), None, "a number without a place");
+        let place = |kernel, param, numbers| Place { kernel, param, numbers };
+        let plan = Plan { numbers: vec![place(0, 0, 0..1), place(1, 2, 1..3), place(1, 0, 0..1)], ..plan };
+        assert_eq!(plan.params(0, &[7, 8, 9]).as_deref(), Some(&[7, 2, 3, 4][..]));
+        assert_eq!(plan.params(1, &[7, 8, 9]).as_deref(), Some(&[7, 2, 8, 9][..]));
+        assert_eq!(plan.params(1, &[7, 8]), None, "too few numbers");
+        let short = Plan::numbered(kernel(), 5);
+        assert_eq!(short.params(0, &[0; 5]), None, "too few params");
     }
 }
