@@ -134,12 +134,17 @@ fn choose(cases: &mut Vec<SwitchCase>, value: Literal) {
 mod tests {
     use super::*;
     use wgpu::naga::back::wgsl::{WriterFlags, write_string};
+    use wgpu::naga::back::{hlsl, msl};
     use wgpu::naga::valid::{Capabilities, ValidationFlags, Validator};
 
-    /// What is left of a text, as a text.
+    /// What is left of a text, as a text. It can be written for Metal and DirectX too.
     fn left_of(source: &str) -> String {
         let module = without_dead_branches(source).unwrap();
         let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module).unwrap();
+        msl::write_string(&module, &info, &msl::Options::default(), &msl::PipelineOptions::default())
+            .unwrap();
+        let (options, pipeline, mut text) = (Default::default(), Default::default(), String::new());
+        hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).unwrap();
         write_string(&module, &info, WriterFlags::empty()).unwrap()
     }
 
