@@ -230,7 +230,8 @@ impl Plan {
             return None;
         }
         let mut params = Cow::Borrowed(&self.kernels.get(kernel)?.params[..]);
-        for place in self.numbers.iter().filter(|place| place.kernel == kernel) {
+        let here = |place: &&Place| place.kernel == kernel && !place.numbers.is_empty();
+        for place in self.numbers.iter().filter(here) {
             let taken = numbers.get(place.numbers.clone())?;
             params.to_mut().get_mut(place.param..)?.get_mut(..taken.len())?.copy_from_slice(taken);
         }

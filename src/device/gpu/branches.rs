@@ -29,36 +29,41 @@ struct Values<'a> {
 
 impl Values<'_> {
     fn decide_in(&self, function: &mut Function) {
-        self.decide(&mut function.body, &function.expressions);
+        self.decide(&mut function.body, &function.expressions, false);
         // The names are for those who debug, and would keep what nothing else uses.
         function.named_expressions.clear();
     }
 
-    fn decide(&self, block: &mut Block, expressions: &Arena<Expression>) {
+    /// Of a `whole` block the end stays too, even if it is never reached: something else uses what is computed there.
+    fn decide(&self, block: &mut Block, expressions: &Arena<Expression>, whole: bool) {
         let mut kept = Block::new();
         for (mut statement, span) in std::mem::take(block).span_into_iter() {
             match &mut statement {
-                Statement::Block(inner) => self.decide(inner, expressions),
-                Statement::Loop { body, continuing, .. } => {
-                    self.decide(body, expressions);
-                    self.decide(continuing, expressions);
+                Statement::Block(inner) => self.decide(inner, expressions, false),
+                Statement::Loop { body, continuing, break_if } => {
+                    self.decide(body, expressions, !continuing.is_empty() || break_if.is_some());
+                    self.decide(continuing, expressions, break_if.is_some());
                 }
                 Statement::If { condition, accept, reject } => {
-                    self.decide(accept, expressions);
-                    self.decide(reject, expressions);
+                    self.decide(accept, expressions, false);
+                    self.decide(reject, expressions, false);
                     let value = self
                         .value(*condition, expressions)
                         .or_else(|| self.stored(*condition, &kept, expressions));
                     if let Some(Literal::Bool(holds)) = value {
-                        kept.append(if holds { accept } else { reject });
-                        if kept.last().is_some_and(ends) {
-                            break;
+                        let taken = if holds { accept } else { reject };
+                        let ended = taken.last().is_some_and(ends);
+                        if !(ended && whole) {
+                            kept.append(taken);
+                            if ended {
+                                break;
+                            }
+                            continue;
                         }
-                        continue;
                     }
                 }
                 Statement::Switch { selector, cases } => {
-                    cases.iter_mut().for_each(|case| self.decide(&mut case.body, expressions));
+                    cases.iter_mut().for_each(|case| self.decide(&mut case.body, expressions, false));
                     if let Some(value) = self.value(*selector, expressions) {
                         choose(cases, value);
                     }
@@ -135,17 +140,29 @@ mod tests {
     use super::*;
     use wgpu::naga::back::wgsl::{WriterFlags, write_string};
     use wgpu::naga::back::{hlsl, msl};
-    use wgpu::naga::valid::{Capabilities, ValidationFlags, Validator};
+    use wgpu::naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
-    /// What is left of a text, as a text. It can be written for Metal and DirectX too.
-    fn left_of(source: &str) -> String {
+    /// What is left of a text, which is valid.
+    fn module_of(source: &str) -> (Module, ModuleInfo) {
         let module = without_dead_branches(source).unwrap();
         let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module).unwrap();
+        (module, info)
+    }
+
+    /// The same as a text.
+    fn left_of(source: &str) -> String {
+        let (module, info) = module_of(source);
+        write_string(&module, &info, WriterFlags::empty()).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_can_be_written_for_metal_and_directx() {
+        let (module, info) = module_of(SOURCE);
         msl::write_string(&module, &info, &msl::Options::default(), &msl::PipelineOptions::default())
             .unwrap();
         let (options, pipeline, mut text) = (Default::default(), Default::default(), String::new());
         hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).unwrap();
-        write_string(&module, &info, WriterFlags::empty()).unwrap()
+        assert!(text.contains("main"), "{text}");
     }
 
     const SOURCE: &str = "
@@ -224,6 +241,23 @@ mod tests {
         for number in 0..11 {
             assert!(left.contains(&number.to_string()), "{number} in\n{left}");
         }
+    }
+
+    #[test]
+    fn what_a_loop_goes_on_with_stays() {
+        let source = "
+            const ON: bool = true;
+            @group(0) @binding(0) var<storage, read_write> result: array<u32>;
+            fn next(x: u32) -> u32 { return x + 1u; }
+            @compute @workgroup_size(1)
+            fn main() {
+                loop {
+                    if ON { break; }
+                    let more = next(result[0]);
+                    continuing { result[0] = more; }
+                }
+            }";
+        assert!(left_of(source).contains("next("));
     }
 
     #[test]
