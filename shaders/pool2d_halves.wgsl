@@ -1,5 +1,5 @@
-// pool2d_max.wgsl for windows of 2 x 2 that cover planes of even heights and of widths in fours: an
-// invocation has two windows side by side, whose elements two vectors hold.
+// pool2d_max.wgsl for windows of 2 x 2 that cover planes of even heights and widths: an invocation has a
+// window, whose two rows are a vector each.
 
 // Whether the result is the element of `other` at the position of the greatest, and whether the elements of
 // `other` are given back to those positions; else it is the greatest.
@@ -7,29 +7,31 @@ const PICK: bool = false;
 const SPREAD: bool = false;
 
 struct Params {
-    // Pairs of windows, in all and in a row.
+    // Windows, in all and in a row.
     count: u32,
     row: u32,
     // finish
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> other: array<vec2<f32>>;
-@group(0) @binding(3) var<storage, read_write> result: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read> other: array<f32>;
+// By word and by vector.
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;
+@group(0) @binding(4) var<storage, read_write> result2: array<vec2<f32>>;
 
-// In each of two windows the greatest so far: the first of equal ones, NaN before all.
+// The greatest so far: the first of equal ones, NaN before all.
 struct Best {
-    value: vec2<f32>,
-    place: vec2<u32>,
+    value: f32,
+    place: u32,
 }
 
-fn not_numbers(a: vec2<f32>) -> vec2<bool> {
-    return (bitcast<vec2<u32>>(a) & vec2(0x7fffffffu)) > vec2(0x7f800000u);
+fn not_a_number(a: f32) -> bool {
+    return (bitcast<u32>(a) & 0x7fffffffu) > 0x7f800000u;
 }
 
-fn join(best: Best, value: vec2<f32>, place: u32) -> Best {
-    let better = !not_numbers(best.value) & (not_numbers(value) | (value > best.value));
-    return Best(select(best.value, value, better), select(best.place, vec2(place), better));
+fn join(best: Best, value: f32, place: u32) -> Best {
+    let better = !not_a_number(best.value) & (not_a_number(value) | (value > best.value));
+    return Best(select(best.value, value, better), select(best.place, place, better));
 }
 
 // begin finish
@@ -42,9 +44,9 @@ fn finish4(place: u32, values: vec4<f32>) -> vec4<f32> {
 }
 // end finish
 
-// Writes the results of two windows.
-fn write_pair(i: u32, values: vec2<f32>) {
-    result[i] = vec2(finish(2u * i, values.x), finish(2u * i + 1u, values.y));
+// Writes a row of a window.
+fn write_row(row: u32, values: vec2<f32>) {
+    result2[row] = vec2(finish(2u * row, values.x), finish(2u * row + 1u, values.y));
 }
 
 @compute @workgroup_size(256)
@@ -60,27 +62,18 @@ fn main(
     let lower = upper + params.row;
     let above = x[upper];
     let below = x[lower];
-    var best = Best(above.xz, vec2(0u));
-    best = join(best, above.yw, 1u);
-    best = join(best, below.xz, 2u);
-    best = join(best, below.yw, 3u);
+    var best = Best(above.x, 0u);
+    best = join(best, above.y, 1u);
+    best = join(best, below.x, 2u);
+    best = join(best, below.y, 3u);
     if SPREAD {
-        let given = other[i];
-        let a = select(vec2(0.0), given, best.place == vec2(0u));
-        let b = select(vec2(0.0), given, best.place == vec2(1u));
-        let c = select(vec2(0.0), given, best.place == vec2(2u));
-        let d = select(vec2(0.0), given, best.place == vec2(3u));
-        let first = finish4(4u * upper, vec4(a.x, b.x, a.y, b.y));
-        result[2u * upper] = first.xy;
-        result[2u * upper + 1u] = first.zw;
-        let second = finish4(4u * lower, vec4(c.x, d.x, c.y, d.y));
-        result[2u * lower] = second.xy;
-        result[2u * lower + 1u] = second.zw;
+        let given = select(vec4(0.0), vec4(other[i]), vec4(best.place) == vec4(0u, 1u, 2u, 3u));
+        write_row(upper, given.xy);
+        write_row(lower, given.zw);
     } else if PICK {
-        let left = vec4(other[2u * upper], other[2u * lower]);
-        let right = vec4(other[2u * upper + 1u], other[2u * lower + 1u]);
-        write_pair(i, vec2(left[best.place.x], right[best.place.y]));
+        let at = 2u * select(upper, lower, best.place > 1u) + best.place % 2u;
+        result[i] = finish(i, other[at]);
     } else {
-        write_pair(i, best.value);
+        result[i] = finish(i, best.value);
     }
 }

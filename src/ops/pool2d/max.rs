@@ -130,14 +130,16 @@ impl Op for MaxPool {
         // The maximum is the input's own element at its position.
         let bindings = vec![Binding::Input(0), Binding::Input(inputs.len() - 1), Binding::Output];
         let flag = |name, part| (name, (self.part == part).to_string().into());
-        if self.halves(pooled, input) && input[0].is_multiple_of(2) && input[1].is_multiple_of(4) {
-            let pairs = inputs[0].elements() / 8;
+        if self.halves(pooled, input) && input.iter().all(|size| size.is_multiple_of(2)) {
+            let windows = inputs[0].elements() / 4;
+            let mut bindings = bindings;
+            bindings.push(Binding::Output);
             return Some(Plan::one(Kernel {
                 shader: Shader::file("pool2d_halves", include_str!("../../../shaders/pool2d_halves.wgsl")),
                 constants: vec![flag("PICK", Part::Pick), flag("SPREAD", Part::Spread)],
                 bindings,
-                params: vec![pairs as u32, (input[1] / 4) as u32],
-                groups: Kernel::fold(pairs.div_ceil(256), caps),
+                params: vec![windows as u32, pooled[1] as u32],
+                groups: Kernel::fold(windows.div_ceil(256), caps),
             }));
         }
         let empty = if self.part == Part::Forward { f32::NEG_INFINITY } else { 0.0 };
