@@ -158,13 +158,17 @@ fn column(n: u32) -> vec4<u32> {
     }
 }
 
+// The depth of a place in the outputs: image, y and x.
+fn depth_of(position: vec3<u32>) -> vec4<u32> {
+    let image = position.x * params.groups;
+    return vec4(image * params.channels * params.image_y * params.image_x,
+        position.y * STRIDE_Y, position.z * STRIDE_X,
+        (image * params.filters * params.output_y + position.y) * params.output_x + position.z);
+}
+
 fn depth(k: u32) -> vec4<u32> {
     if OF == 1u {
-        let position = split_index(k, params.output_y, params.output_x);
-        let image = position.x * params.groups;
-        return vec4(image * params.channels * params.image_y * params.image_x,
-            position.y * STRIDE_Y, position.z * STRIDE_X,
-            (image * params.filters * params.output_y + position.y) * params.output_x + position.z);
+        return depth_of(split_index(k, params.output_y, params.output_x));
     }
     let dilation = vec2(params.dilation_y, params.dilation_x);
     if OF == 0u {
@@ -176,6 +180,27 @@ fn depth(k: u32) -> vec4<u32> {
     }
     let tap = split_index(k, KERNEL_Y, KERNEL_X);
     return vec4(tap.x * params.image_y * params.image_x, tap.yz * dilation, k);
+}
+
+// The depths of k and the next three, of which those past the last repeat it. Through the outputs it goes in
+// steps, which take no divisions.
+fn depths(k: u32) -> array<vec4<u32>, 4> {
+    var four: array<vec4<u32>, 4>;
+    if OF != 1u {
+        for (var r = 0u; r < 4u; r++) { // unroll
+            four[r] = depth(min(k + r, params.size.z - 1u));
+        }
+        return four;
+    }
+    var position = split_index(k, params.output_y, params.output_x);
+    for (var r = 0u; r < 4u; r++) { // unroll
+        four[r] = depth_of(position);
+        let right = position + vec3(0u, 0u, 1u);
+        let below = select(right, vec3(right.x, right.y + 1u, 0u), right.z == params.output_x);
+        let next = select(below, vec3(below.x + 1u, 0u, 0u), below.y == params.output_y);
+        position = select(position, next, k + r + 1u < params.size.z);
+    }
+    return four;
 }
 
 fn a_at(place: u32) -> f32 {
@@ -195,13 +220,13 @@ fn fetch_a(row: vec4<u32>, m: u32, depth_: vec4<u32>, k: u32) -> vec4<f32> {
         if OF == 0u { return bitcast<vec4<f32>>(first4[place / 4u]); }
         return bitcast<vec4<f32>>(second4[place / 4u]);
     }
+    if OF == 1u {
+        let four = depths(k);
+        return vec4(a_at(place), a_at(row.x + four[1].w), a_at(row.x + four[2].w), a_at(row.x + four[3].w));
+    }
     // Those past the last repeat it.
     let count = select(params.size.z - k, params.size.x - m, OF == 0u);
     let next = min(vec4(0u, 1u, 2u, 3u), vec4(count - 1u));
-    if OF == 1u {
-        return vec4(a_at(place), a_at(row.x + depth(k + next.y).w), a_at(row.x + depth(k + next.z).w),
-            a_at(row.x + depth(k + next.w).w));
-    }
     let p = place + next;
     return vec4(a_at(p.x), a_at(p.y), a_at(p.z), a_at(p.w));
 }
@@ -277,12 +302,12 @@ fn fetch_b(depth_: vec4<u32>, k: u32, column_: vec4<u32>, n: u32) -> vec4<f32> {
         return vec4(b_at(column_, depth_), b_at(column_ + step, depth_), b_at(column_ + 2u * step, depth_),
             b_at(column_ + 3u * step, depth_));
     }
-    let count = select(params.size.y - n, params.size.z - k, B_ALONG_K);
-    let next = min(vec4(0u, 1u, 2u, 3u), vec4(count - 1u));
     if B_ALONG_K {
-        return vec4(b_at(column_, depth_), b_at(column_, depth(k + next.y)), b_at(column_, depth(k + next.z)),
-            b_at(column_, depth(k + next.w)));
+        let four = depths(k);
+        return vec4(b_at(column_, depth_), b_at(column_, four[1]), b_at(column_, four[2]), b_at(column_, four[3]));
     }
+    // Those past the last repeat it.
+    let next = min(vec4(0u, 1u, 2u, 3u), vec4(params.size.y - n - 1u));
     return vec4(b_at(column_, depth_), b_at(column(n + next.y), depth_), b_at(column(n + next.z), depth_),
         b_at(column(n + next.w), depth_));
 }
