@@ -273,13 +273,20 @@ fn own_tile(first_m: u32, first_n: u32, split: u32, k_begin: u32, k_end: u32, la
             }
         }
     }
+    var landings: array<u32, N4>;
     for (var j = 0u; j < N4; j++) { // unroll
-        let four = n + 4u * j;
-        let at_n = landing(min(four, size.y - 1u));
-        for (var i = 0u; i < ROWS; i++) { // unroll
-            if m + i < size.x && four < size.y {
-                store(m + i, four, at_n, split, sums[i * N4 + j]);
+        landings[j] = landing(min(n + 4u * j, size.y - 1u));
+    }
+    // The row that is stored is always the first: the others move up. So the text of storing is compiled
+    // once, not for every row, which would be half of such a compiler's work.
+    for (var i = 0u; i < min(ROWS, size.x - m); i++) {
+        for (var j = 0u; j < N4; j++) { // unroll
+            if n + 4u * j < size.y {
+                store(m + i, n + 4u * j, landings[j], split, sums[j]);
             }
+        }
+        for (var s = 0u; s < ROWS * N4; s++) { // unroll
+            sums[s] = sums[(s + N4) % (ROWS * N4)];
         }
     }
 }

@@ -32,9 +32,12 @@ fn main(
         return;
     }
     var columns: array<mat3x4<f32>, 4>;
-    for (var x = 0u; x < 4u; x++) { // unroll
-        let at = i + x * point;
-        columns[x] = back(points[at], points[at + 4u * point], points[at + 8u * point], points[at + 12u * point]);
+    // As in winograd_output.wgsl.
+    for (var at = i; at < 4u * point; at += point) {
+        for (var c = 0u; c < 3u; c++) { // unroll
+            columns[c] = columns[c + 1u];
+        }
+        columns[3] = back(points[at], points[at + 4u * point], points[at + 8u * point], points[at + 12u * point]);
     }
     var taps: array<f32, 36>;
     for (var y = 0u; y < 3u; y++) { // unroll

@@ -3,6 +3,9 @@
 // a row, as they are in winograd_input.wgsl.
 
 const BLOCK_X: u32 = 2u;
+// Rows of a block, and vectors of two tiles in a row.
+const BLOCK_Y: u32 = 8u / BLOCK_X;
+const ACROSS: u32 = BLOCK_X / 2u;
 // Whether rows are stored as aligned vectors.
 const VECTORS: bool = false;
 
@@ -38,12 +41,12 @@ fn finish4(place: u32, values: vec4<f32>) -> vec4<f32> {
 }
 // end finish
 
-// Four neighbours in a row from `x` on, as far as they are in the image.
-fn store(plane: u32, y: u32, x: u32, values: vec4<f32>) {
-    if y >= params.height || x >= params.width {
+// Four neighbours from `x` on of the row that begins at `row`, as far as they are in it.
+fn store(row: u32, x: u32, values: vec4<f32>) {
+    if x >= params.width {
         return;
     }
-    let place = (plane + y) * params.width + x;
+    let place = row + x;
     if VECTORS {
         result4[place / 4u] = finish4(place, values);
         return;
@@ -69,23 +72,35 @@ fn main(
     }
     let point = params.channels * params.blocks;
     var columns: array<mat2x4<f32>, 4>;
-    for (var x = 0u; x < 4u; x++) { // unroll
-        let at = i + x * point;
-        columns[x] = back(points[at], points[at + 4u * point], points[at + 8u * point], points[at + 12u * point]);
+    // The column that is read is always the last: the others move up.
+    for (var at = i; at < 4u * point; at += point) {
+        for (var c = 0u; c < 3u; c++) { // unroll
+            columns[c] = columns[c + 1u];
+        }
+        columns[3] = back(points[at], points[at + 4u * point], points[at + 8u * point], points[at + 12u * point]);
     }
     let row = i % params.blocks / params.blocks_x;
     let plane = ((params.first_image + row / params.blocks_y) * params.channels + channel) * params.height;
-    let first_y = row % params.blocks_y * (8u / BLOCK_X);
+    let first_y = row % params.blocks_y * BLOCK_Y;
     let first_x = i % params.blocks_x * 2u * BLOCK_X;
+    var rows: array<vec4<f32>, 4>;
     for (var r = 0u; r < 2u; r++) { // unroll
         let pixels = back(columns[0][r], columns[1][r], columns[2][r], columns[3][r]);
         // Two tiles at a time: those of a row of two, or the first and last of a row of four.
         for (var h = 0u; h < 2u; h++) { // unroll
             let left = 2u * h;
             let right = left + 1u;
-            let y = first_y + left / BLOCK_X * 2u + r;
-            let x = first_x + left % BLOCK_X * 2u;
-            store(plane, y, x, vec4(pixels[0][left], pixels[1][left], pixels[0][right], pixels[1][right]));
+            rows[(left / BLOCK_X * 2u + r) * ACROSS + left % BLOCK_X / 2u] =
+                vec4(pixels[0][left], pixels[1][left], pixels[0][right], pixels[1][right]);
+        }
+    }
+    // The row that is stored is always the first: the others move up, as in gemm.wgsl.
+    for (var y = 0u; y < min(BLOCK_Y, params.height - first_y); y++) {
+        for (var x = 0u; x < ACROSS; x++) { // unroll
+            store((plane + first_y + y) * params.width, first_x + 4u * x, rows[x]);
+        }
+        for (var v = 0u; v < 4u; v++) { // unroll
+            rows[v] = rows[(v + ACROSS) % 4u];
         }
     }
 }

@@ -43,14 +43,18 @@ fn main(
         let tap = select(t, 8u - t, TURNED);
         kernel[t] = vec4(taps[tap], taps[9u + tap], taps[18u + tap], taps[27u + tap]);
     }
-    var rows: array<mat4x4<f32>, 3>;
+    var columns: array<mat4x4<f32>, 3>;
     for (var x = 0u; x < 3u; x++) { // unroll
-        rows[x] = forth(kernel[x], kernel[3u + x], kernel[6u + x]);
+        columns[x] = forth(kernel[x], kernel[3u + x], kernel[6u + x]);
     }
-    for (var y = 0u; y < 4u; y++) { // unroll
-        let at = forth(rows[0][y], rows[1][y], rows[2][y]);
+    // The row that is stored is always the first: the others move up, as in gemm.wgsl.
+    for (var at = i; at < 16u * params.kernels; at += 4u * params.kernels) {
+        let row = forth(columns[0][0], columns[1][0], columns[2][0]);
         for (var x = 0u; x < 4u; x++) { // unroll
-            points[(4u * y + x) * params.kernels + i] = at[x];
+            points[at + x * params.kernels] = row[x];
+        }
+        for (var x = 0u; x < 3u; x++) { // unroll
+            columns[x] = mat4x4(columns[x][1], columns[x][2], columns[x][3], columns[x][0]);
         }
     }
 }

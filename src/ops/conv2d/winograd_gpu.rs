@@ -195,7 +195,7 @@ fn weight_forth(op: &Conv2d, caps: &Caps) -> Kernel {
     let (turned, input) = if op.of == Role::Input { (true, 0) } else { (false, 1) };
     let shader = Shader::file("winograd_weight", include_str!("../../../shaders/winograd_weight.wgsl"));
     Kernel {
-        // SAFETY: places are clamped to the weight's and are inside its points; there are no loops left.
+        // SAFETY: places are clamped to the weight's and are inside its points; the loop goes up to their number.
         shader: unsafe { shader.unchecked() },
         constants: vec![("TURNED", turned.to_string().into())],
         bindings: vec![Binding::Input(input), Binding::Scratch(WEIGHT)],
@@ -260,7 +260,8 @@ impl Part<'_> {
     fn back(&self, planes: &Planes) -> Kernel {
         let shader = Shader::file("winograd_output", include_str!("../../../shaders/winograd_output.wgsl"));
         Kernel {
-            // SAFETY: what is outside an image is not written; there are no loops left, and no size is 0.
+            // SAFETY: what is outside an image is not written; the loops go up to the points' number and the height, and
+            // no size is 0.
             shader: unsafe { shader.unchecked() },
             constants: vec![
                 ("BLOCK_X", word(self.blocks.tiles_x)),
@@ -279,7 +280,7 @@ impl Part<'_> {
         let shader =
             Shader::file("winograd_gradient", include_str!("../../../shaders/winograd_gradient.wgsl"));
         Kernel {
-            // SAFETY: places are inside the weight and its points; there are no loops left.
+            // SAFETY: places are inside the weight and its points; the loop goes up to their number.
             shader: unsafe { shader.unchecked() },
             constants: vec![("ADDED", (self.start > 0).to_string().into())],
             bindings: vec![Binding::Written(WEIGHT), Binding::Output],
