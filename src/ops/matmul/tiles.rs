@@ -3,9 +3,10 @@
 use super::gpu::{BUSY, Gemm, SHORTEST_RUN, TINY};
 use crate::device::{Caps, Cooperative};
 
-/// Multiply-adds up to which, and from which on, a product counts as small and large on a processor that plays a GPU.
-const SMALL: usize = 1 << 24;
-const LARGE: usize = 1 << 28;
+/// Blocks of an invocation on a processor that plays a GPU, for products of fewer multiply-adds than this: of small
+/// ones a large kernel takes longer to compile than it saves.
+const SOFTWARE_BLOCKS: [(usize, [usize; 2]); 5] =
+    [(1 << 24, [1, 1]), (1 << 27, [2, 2]), (1 << 28, [4, 2]), (1 << 29, [4, 4]), (usize::MAX, [8, 4])];
 /// What the shaders' `TILE_K` is without cooperative matrices.
 const TILE_K: usize = 16;
 
@@ -136,14 +137,15 @@ impl Gemm {
             (_, 0..=8) => [16, 1],
             _ => [4, 4],
         };
+        let products = self.m * self.n * self.k * self.batch;
+        let [.., (_, largest)] = SOFTWARE_BLOCKS;
+        let most = SOFTWARE_BLOCKS
+            .iter()
+            .find(|(fewer, _)| products < *fewer)
+            .map_or(largest, |(_, blocks)| *blocks);
         let blocks = [0, 1].map(|side| {
             let size = [self.m, self.n][side].div_ceil(4 * threads[side]).next_power_of_two();
-            // Of small products a large kernel takes longer to compile than it saves.
-            size.min(match self.m * self.n * self.k * self.batch {
-                0..SMALL => 1,
-                SMALL..LARGE => 2,
-                _ => 4,
-            })
+            size.min(most[side])
         });
         Tile { blocks, threads }
     }
