@@ -142,3 +142,27 @@ fn what_replaces_a_parameter_is_written_over_it() -> Result<()> {
     assert_eq!(names(&updated)?, ["matmul", "fused"]);
     Ok(())
 }
+
+#[test]
+fn what_no_gradient_can_ask_for_again_is_not_kept() -> Result<()> {
+    let [x, w] = squares()?;
+    let x = x.variable()?;
+    let gradient = |y: &Tensor| -> Result<Tensor> {
+        let gradients = y.sum(.., false)?.backward()?;
+        gradients.get(&x).cloned().ok_or_else(|| crate::Error::op("test", "no gradient"))
+    };
+    let model = || x.matmul(&w)?.add(&w)?.exp()?.sin();
+    let y = model()?;
+    let held = kernels(&gradient(&y)?)?;
+    let alone = gradient(&model()?)?;
+    let freed = kernels(&alone)?;
+    // The first product goes on into the steps after it unless its value is kept.
+    let own = |kernels: &[String]| kernels.iter().filter(|kernel| *kernel == "Matmul").count();
+    assert_eq!((own(&held), own(&freed)), (2, 1), "{held:?} {freed:?}");
+    // Of `y`, which is still there, there may be other gradients.
+    let fresh = gradient(&model()?)?.to_vec::<f32>()?;
+    for _ in 0..2 {
+        assert_eq!(gradient(&y)?.to_vec::<f32>()?, fresh);
+    }
+    Ok(())
+}
