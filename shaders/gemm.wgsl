@@ -278,7 +278,7 @@ fn own_tile(first_m: u32, first_n: u32, split: u32, k_begin: u32, k_end: u32, la
         landings[j] = landing(min(n + 4u * j, size.y - 1u));
     }
     // The row that is stored is always the first: the others move up. So the text of storing is compiled
-    // once, not for every row, which would be half of such a compiler's work.
+    // once, not for every row, which takes a third of the time.
     for (var i = 0u; i < min(ROWS, size.x - m); i++) {
         for (var j = 0u; j < N4; j++) { // unroll
             if n + 4u * j < size.y {

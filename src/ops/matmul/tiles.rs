@@ -47,6 +47,7 @@ const SOFTWARE: &[Tile] = &[
     tile([4, 2], [4, 4]),
     tile([2, 4], [4, 4]),
     tile([4, 4], [4, 4]),
+    tile([8, 4], [4, 4]),
 ];
 
 /// With cooperative matrices.

@@ -171,3 +171,29 @@ fn tiny_products_share_a_kernel_where_compiling_counts() {
     // That of all products, and one for each of the steps.
     assert_eq!(found.1, 4);
 }
+
+#[test]
+fn products_of_every_size_of_block_are_right() {
+    let Some(mut device) = device() else { return };
+    device.caps.software = true;
+    let engines = [crate::Engine::with_devices(Some(Arc::new(device)), "a test"), crate::Engine::cpu()];
+    // Whole numbers, whose sums are exact.
+    let matrix = |rows: usize, columns: usize, factor: usize, engine: &crate::Engine| {
+        let values = (0..rows * columns).map(|i| (i * factor % 31 % 5) as f32 - 2.0).collect();
+        Tensor::from_vec(values, [rows, columns], engine).unwrap()
+    };
+    // 1 x 1, 2 x 2, 4 x 2, 4 x 4 and 8 x 4; no size is a multiple of a block's.
+    for [m, k, n] in [[33, 37, 41], [301, 302, 303], [405, 702, 803], [515, 702, 771], [1027, 515, 1031]] {
+        for turned in [false, true] {
+            let [found, expected] = engines.each_ref().map(|engine| {
+                let product = if turned {
+                    matrix(k, m, 7, engine).t().unwrap().matmul(&matrix(n, k, 11, engine).t().unwrap())
+                } else {
+                    matrix(m, k, 7, engine).matmul(&matrix(k, n, 11, engine))
+                };
+                product.unwrap().to_vec::<f32>().unwrap()
+            });
+            assert!(found == expected, "{m} x {k} x {n}, turned: {turned}");
+        }
+    }
+}
