@@ -51,10 +51,10 @@ impl Mark {
 
 /// Computes `targets`.
 ///
-/// Nodes forget their inputs where no gradient can flow through them any more, since there is none to
-/// them, nobody holds them or what was computed from them, or `finished` says so of a node number; then values
-/// that nobody holds live only until their last use. A differentiable node that keeps its history keeps its value
-/// too, for a later `backward`.
+/// Nodes forget their inputs where no gradient can flow through them any more: none is asked for, nobody holds
+/// them or what was computed from them, or `finished` says so of a node number. Values that nobody holds then live
+/// only until their last use. A differentiable node that keeps its history keeps its value too, for a later
+/// `backward`.
 /// `read` says that the host waits for the targets.
 pub(crate) fn evaluate(
     targets: &[Tensor],
@@ -122,42 +122,42 @@ fn undisturbed(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Item>> {
     static RUNS: AtomicU64 = AtomicU64::new(1);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let mut nodes: Vec<Arc<Node>> = Vec::new();
+    let mut nodes: Vec<(Arc<Node>, Option<Vec<Tensor>>)> = Vec::new();
     let mut stack: Vec<Arc<Node>> = targets.iter().map(|target| target.inner().clone()).collect();
     while let Some(node) = stack.pop() {
         if !node.mark.first(run) {
             continue;
         }
         let state = node.state();
-        if state.value.is_none() {
-            if state.inputs.is_empty() && node.depth > 0 {
+        let inputs = state.value.is_none().then(|| state.inputs.clone());
+        drop(state);
+        if let Some(inputs) = &inputs {
+            if inputs.is_empty() && node.depth > 0 {
                 let message = "the value was dropped, and its inputs were released by an optimiser step or lost to an earlier error";
                 return Err(Error::op(node.op.name(), message));
             }
-            stack.extend(state.inputs.iter().map(|input| input.inner().clone()));
+            stack.extend(inputs.iter().map(|input| input.inner().clone()));
         }
-        drop(state);
-        nodes.push(node);
+        nodes.push((node, inputs));
     }
-    nodes.sort_unstable_by_key(|node| node.id);
-    for (at, node) in nodes.iter().enumerate() {
+    nodes.sort_unstable_by_key(|(node, _)| node.id);
+    for (at, (node, _)) in nodes.iter().enumerate() {
         node.mark.set_place(at);
     }
     // From the last to the first: what reads a node has forgotten it by then, or keeps it for a gradient.
     let mut items: Vec<Item> = Vec::with_capacity(nodes.len());
-    for (at, node) in nodes.into_iter().enumerate().rev() {
-        let mut state = node.state();
-        let pending = state.value.is_none();
-        let mut inputs = Vec::new();
+    for (at, (node, inputs)) in nodes.into_iter().enumerate().rev() {
+        let pending = inputs.is_some();
+        let from = inputs.unwrap_or_default();
+        let inputs = from.iter().map(|input| input.inner().mark.place()).collect();
         if pending {
-            inputs.extend(state.inputs.iter().map(|input| input.inner().mark.place()));
-            let history = node.requires_grad && state.inputs.iter().any(Tensor::requires_grad);
+            let history = node.requires_grad && from.iter().any(Tensor::requires_grad);
             let held = Arc::strong_count(&node) > 1;
+            let mut state = node.state();
             if finished(node.id) || state.finished || !history || !held {
                 state.release();
             }
         }
-        drop(state);
         items.push(Item { keep: false, node, inputs, pending, root: at });
     }
     items.reverse();

@@ -3,10 +3,6 @@
 use super::gpu::{BUSY, Gemm, SHORTEST_RUN, TINY};
 use crate::device::{Caps, Cooperative};
 
-/// Blocks of an invocation on a processor that plays a GPU, for products of fewer multiply-adds than this: of small
-/// ones a large kernel takes longer to compile than it saves.
-const SOFTWARE_BLOCKS: [(usize, [usize; 2]); 5] =
-    [(1 << 24, [1, 1]), (1 << 27, [2, 2]), (1 << 28, [4, 2]), (1 << 29, [4, 4]), (usize::MAX, [8, 4])];
 /// What the shaders' `TILE_K` is without cooperative matrices.
 const TILE_K: usize = 16;
 
@@ -138,12 +134,15 @@ impl Gemm {
             (_, 0..=8) => [16, 1],
             _ => [4, 4],
         };
+        // Of small products a large kernel takes longer to compile than it saves.
         let products = self.m * self.n * self.k * self.batch;
-        let [.., (_, largest)] = SOFTWARE_BLOCKS;
-        let most = SOFTWARE_BLOCKS
-            .iter()
-            .find(|(fewer, _)| products < *fewer)
-            .map_or(largest, |(_, blocks)| *blocks);
+        let most = match products.max(1).ilog2() {
+            0..24 => [1, 1],
+            24..27 => [2, 2],
+            27 => [4, 2],
+            28 => [4, 4],
+            _ => [8, 4],
+        };
         let blocks = [0, 1].map(|side| {
             let size = [self.m, self.n][side].div_ceil(4 * threads[side]).next_power_of_two();
             size.min(most[side])

@@ -132,12 +132,10 @@ impl Op for MaxPool {
         let flag = |name, part| (name, (self.part == part).to_string().into());
         if self.halves(pooled, input) && input.iter().all(|size| size.is_multiple_of(2)) {
             let windows = inputs[0].elements() / 4;
-            let mut bindings = bindings;
-            bindings.push(Binding::Output);
             return Some(Plan::one(Kernel {
                 shader: Shader::file("pool2d_halves", include_str!("../../../shaders/pool2d_halves.wgsl")),
                 constants: vec![flag("PICK", Part::Pick), flag("SPREAD", Part::Spread)],
-                bindings,
+                bindings: [bindings, vec![Binding::Output]].concat(),
                 params: vec![windows as u32, pooled[1] as u32],
                 groups: Kernel::fold(windows.div_ceil(256), caps),
             }));
