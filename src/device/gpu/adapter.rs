@@ -1,6 +1,7 @@
 //! Listing, choosing and opening adapters.
 
 use super::context::Context;
+use super::rehearsal::Rehearsal;
 use super::tuner::Tuner;
 use super::{GpuDevice, cooperative};
 use crate::device::DeviceKind;
@@ -218,18 +219,21 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
     // Timestamps are for the tuner, subgroups for reductions, what was compiled for the next program.
     let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE;
     let present = if limits.is_some() { wgpu::Features::empty() } else { adapter.features() & wanted };
-    let request = adapter.request_device(&wgpu::DeviceDescriptor {
+    let descriptor = wgpu::DeviceDescriptor {
         label: Some("kiln"),
         required_features: offered.map_or(wgpu::Features::empty(), |_| cooperative::features()) | present,
         experimental_features,
         required_limits: limits.cloned().unwrap_or_else(|| adapter.limits()),
         ..Default::default()
-    });
+    };
+    let request = adapter.request_device(&descriptor);
     let (device, queue) =
         pollster::block_on(request).map_err(|error| Error::device(&name, error.to_string()))?;
     let context = Context::new(name, device, queue);
     context.watch();
-    let mut gpu = GpuDevice::new(kind(&info), context, limits.is_some())?;
+    let software = info.backend == wgpu::Backend::Vulkan && kind(&info) == DeviceKind::SoftwareGpu;
+    let rehearsal = (software && limits.is_none()).then(|| Rehearsal::new(adapter.clone(), descriptor));
+    let mut gpu = GpuDevice::new(kind(&info), context, limits.is_some(), rehearsal.flatten())?;
     if let Ok(limit) = std::env::var("KILN_GPU_MEMORY") {
         gpu.limit_memory(bytes_of(&limit)?);
     }

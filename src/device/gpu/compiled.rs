@@ -99,7 +99,7 @@ mod tests {
         let mut gpu = device()?;
         let compiled = Compiled::new(&gpu.context, file.into())?;
         let read = compiled.read.is_some();
-        gpu.pipelines = Pipelines::new(Arc::clone(&gpu.context), Trust::Marked, Some(compiled));
+        gpu.pipelines = Pipelines::new(Arc::clone(&gpu.context), Trust::Marked, Some(compiled), None);
         assert!(computes(&gpu));
         Some(read)
     }

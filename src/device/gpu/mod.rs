@@ -9,6 +9,7 @@ mod pipeline;
 mod plans;
 mod pool;
 mod readback;
+mod rehearsal;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use context::{Context, lock};
 use pipeline::{Pipeline, Pipelines, Trust};
 use plans::{Plans, Ready};
 use pool::{Block, Kind, Pool};
+use rehearsal::Rehearsal;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -71,14 +73,19 @@ impl GpuDevice {
         queue: wgpu::Queue,
     ) -> Result<GpuDevice> {
         let context = Context::new(adapter::full_name(info), device, queue);
-        let mut gpu = GpuDevice::new(adapter::kind(info), context, false)?;
+        let mut gpu = GpuDevice::new(adapter::kind(info), context, false, None)?;
         gpu.tuner = Tuner::of(&gpu, false);
         Ok(gpu)
     }
 
     /// Where `limited`, the device stands for any GPU there is: no shader goes unchecked, and none is chosen
     /// because the GPU is software.
-    fn new(kind: DeviceKind, context: Context, limited: bool) -> Result<GpuDevice> {
+    fn new(
+        kind: DeviceKind,
+        context: Context,
+        limited: bool,
+        rehearsal: Option<Rehearsal>,
+    ) -> Result<GpuDevice> {
         let context = Arc::new(context);
         let limits = context.device.limits();
         let arena = Arena::new(&context)?;
@@ -110,7 +117,7 @@ impl GpuDevice {
                 _ => Rates { flops: 100.0, bytes: 10.0 },
             },
             pool: Arc::new(Pool::new(Arc::clone(&context))),
-            pipelines: Pipelines::new(Arc::clone(&context), trust, Compiled::of(&context)),
+            pipelines: Pipelines::new(Arc::clone(&context), trust, Compiled::of(&context), rehearsal),
             plans: Plans::default(),
             tuner: None,
             stream: Mutex::new(Stream::new(Arc::clone(&context), arena.clone())),

@@ -3,6 +3,7 @@
 use super::branches::without_dead_branches;
 use super::compiled::Compiled;
 use super::context::{Context, lock};
+use super::rehearsal::Rehearsal;
 use crate::device::specialise::{divisible, specialise};
 use crate::device::{Kernel, Shader};
 use crate::{Error, Result};
@@ -62,7 +63,7 @@ pub(super) enum Trust {
 
 /// All pipelines of a device.
 pub(super) struct Pipelines {
-    compiler: Arc<Compiler>,
+    pub(super) compiler: Arc<Compiler>,
     pub(super) slots: Mutex<HashMap<Key, Slot>>,
     /// Whether a kernel was asked for that nobody had prepared: others are likely to follow.
     surprised: AtomicBool,
@@ -70,8 +71,14 @@ pub(super) struct Pipelines {
 }
 
 impl Pipelines {
-    pub fn new(context: Arc<Context>, trust: Trust, compiled: Option<Compiled>) -> Pipelines {
-        let compiler = Arc::new(Compiler { context, trust, compiled, stopped: AtomicBool::new(false) });
+    pub fn new(
+        context: Arc<Context>,
+        trust: Trust,
+        compiled: Option<Compiled>,
+        rehearsal: Option<Rehearsal>,
+    ) -> Pipelines {
+        let stopped = AtomicBool::new(false);
+        let compiler = Arc::new(Compiler { context, trust, compiled, rehearsal, stopped });
         Pipelines {
             compiler,
             slots: Mutex::default(),
@@ -83,14 +90,15 @@ impl Pipelines {
     /// The pipeline of `kernel`, compiled at the first call for its key; its params take
     /// `params` bytes.
     pub fn get(&self, kernel: &Kernel, params: u64) -> Result<Arc<Pipeline>> {
-        let slot = match lock(&self.slots).entry(Key::of(kernel)) {
-            Entry::Occupied(known) => Arc::clone(known.get()),
+        let (slot, prepared) = match lock(&self.slots).entry(Key::of(kernel)) {
+            Entry::Occupied(known) => (Arc::clone(known.get()), true),
             Entry::Vacant(unknown) => {
                 self.surprised.store(true, Ordering::Relaxed);
-                Arc::clone(unknown.insert(Slot::default()))
+                (Arc::clone(unknown.insert(Slot::default())), false)
             }
         };
-        self.compiler.fill(&slot, kernel, params).map_err(|message| self.compiler.context.error(message))
+        let pipeline = self.compiler.fill(&slot, kernel, params, prepared);
+        pipeline.map_err(|message| self.compiler.context.error(message))
     }
 
     /// Begins to compile what there is no pipeline for among `kernels` and their params' sizes, on threads of
@@ -118,7 +126,10 @@ impl Pipelines {
                     && let Some((slot, kernel, params)) = missing.get(next.fetch_add(1, Ordering::Relaxed))
                 {
                     // What fails is reported to whoever asks for it.
-                    let _ = compiler.fill(slot, kernel, *params);
+                    let _ = compiler.fill(slot, kernel, *params, true);
+                }
+                if let Some(rehearsal) = &compiler.rehearsal {
+                    rehearsal.end();
                 }
             };
             // Without a thread, pipelines are compiled when they are asked for.
@@ -139,18 +150,25 @@ impl Drop for Pipelines {
 }
 
 /// What makes pipelines, on any thread.
-struct Compiler {
+pub(super) struct Compiler {
     context: Arc<Context>,
     trust: Trust,
     compiled: Option<Compiled>,
+    pub(super) rehearsal: Option<Rehearsal>,
     stopped: AtomicBool,
 }
 
 impl Compiler {
     /// The pipeline of a slot, which is compiled unless that was begun elsewhere.
-    fn fill(&self, slot: &Slot, kernel: &Kernel, params: u64) -> Result<Arc<Pipeline>, String> {
+    fn fill(
+        &self,
+        slot: &Slot,
+        kernel: &Kernel,
+        params: u64,
+        prepared: bool,
+    ) -> Result<Arc<Pipeline>, String> {
         let result = slot.get_or_init(|| {
-            self.compile(kernel, params).map(Arc::new).map_err(|error| match error {
+            self.compile(kernel, params, prepared).map(Arc::new).map_err(|error| match error {
                 Error::Device { device, message } => format!("{device}: {message}"),
                 error => error.to_string(),
             })
@@ -158,25 +176,38 @@ impl Compiler {
         result.clone()
     }
 
-    fn compile(&self, kernel: &Kernel, params: u64) -> Result<Pipeline> {
+    /// What is one of several that were prepared is rehearsed before.
+    fn compile(&self, kernel: &Kernel, params: u64, prepared: bool) -> Result<Pipeline> {
         let name = kernel.shader.name.as_ref();
         let source = specialise(kernel)?;
         if let Some(folder) = std::env::var_os("KILN_DUMP_SHADERS") {
             dump(folder.as_ref(), name, &source)?;
         }
         let divisible = divisible(&source);
-        let make = |source| self.context.guard(|| self.make(kernel, source, params, divisible));
-        let made = without_dead_branches(&source).map(|module| make(ShaderSource::Naga(Cow::Owned(module))));
+        let make = |source| {
+            self.context.guard(|| self.make(&self.context.device, kernel, source, params, divisible))
+        };
+        let short = without_dead_branches(&source).map(|module| ShaderSource::Naga(Cow::Owned(module)));
+        if let (true, Some(rehearsal), Some(short)) = (prepared, &self.rehearsal, &short) {
+            rehearsal
+                .play(kernel, params, |device| self.make(device, kernel, short.clone(), params, divisible));
+        }
         // What fails is reported by lines of the text.
-        let made = made
-            .and_then(std::result::Result::ok)
-            .map_or_else(|| make(ShaderSource::Wgsl(source.into())), Ok);
+        let made = short.and_then(|short| make(short).ok());
+        let made = made.map_or_else(|| make(ShaderSource::Wgsl(source.into())), Ok);
         made.map_err(|error| Error::device(format!("shader {name}"), error.to_string()))
     }
 
     /// The pipeline of a kernel's specialised shader.
-    fn make(&self, kernel: &Kernel, source: ShaderSource, params: u64, divisible: bool) -> Pipeline {
-        let (device, name) = (&self.context.device, kernel.shader.name.as_ref());
+    pub fn make(
+        &self,
+        device: &wgpu::Device,
+        kernel: &Kernel,
+        source: ShaderSource,
+        params: u64,
+        divisible: bool,
+    ) -> Pipeline {
+        let name = kernel.shader.name.as_ref();
         let desc = wgpu::ShaderModuleDescriptor { label: Some(name), source };
         let trusted = match self.trust {
             Trust::None => false,
@@ -225,7 +256,11 @@ impl Compiler {
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
             },
-            cache: self.compiled.as_ref().map(|compiled| &compiled.cache),
+            cache: self
+                .compiled
+                .as_ref()
+                .map(|compiled| &compiled.cache)
+                .filter(|_| device == &self.context.device),
         });
         Pipeline { compute, group, divisible }
     }

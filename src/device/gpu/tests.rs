@@ -17,7 +17,7 @@ struct Affine {
     flops: Option<u64>,
 }
 
-const AFFINE: &str = "
+pub(super) const AFFINE: &str = "
 struct Params { count: u32, addend: f32 }
 const FACTOR: f32 = 1.0;
 @group(0) @binding(0) var<uniform> params: Params;
