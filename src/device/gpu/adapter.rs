@@ -218,6 +218,8 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
     };
     // Timestamps are for the tuner, subgroups for reductions, what was compiled for the next program.
     let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE;
+    let software = kind(&info) == DeviceKind::SoftwareGpu;
+    let wanted = if software { wanted | wgpu::Features::SHADER_INT64 } else { wanted };
     let present = if limits.is_some() { wgpu::Features::empty() } else { adapter.features() & wanted };
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("kiln"),
@@ -231,8 +233,8 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
         pollster::block_on(request).map_err(|error| Error::device(&name, error.to_string()))?;
     let context = Context::new(name, device, queue);
     context.watch();
-    let software = info.backend == wgpu::Backend::Vulkan && kind(&info) == DeviceKind::SoftwareGpu;
-    let rehearsal = (software && limits.is_none()).then(|| Rehearsal::new(adapter.clone(), descriptor));
+    let lazy = software && info.backend == wgpu::Backend::Vulkan && limits.is_none();
+    let rehearsal = lazy.then(|| Rehearsal::new(adapter.clone(), descriptor));
     let mut gpu = GpuDevice::new(kind(&info), context, limits.is_some(), rehearsal.flatten())?;
     if let Ok(limit) = std::env::var("KILN_GPU_MEMORY") {
         gpu.limit_memory(bytes_of(&limit)?);

@@ -3,19 +3,23 @@
 //! Shaders choose between ways by constants (`if A_VECTORS { ... }`), and a function that is called in many places is
 //! inlined in each with all its branches; a driver may spend longer on taking out what is never run than on the rest.
 
+use super::wide::{use_twins, with_twins};
 use wgpu::naga::{
     Arena, Block, Constant, Expression, Function, Handle, Literal, Module, Statement, SwitchCase,
     SwitchValue, compact, front::wgsl::parse_str,
 };
 
-/// The module of a WGSL text without the branches that are never taken and what only these use. None where the text
-/// is not valid; a module that is not valid is left to those who report it.
-pub(super) fn without_dead_branches(source: &str) -> Option<Module> {
-    let mut module = parse_str(source).ok()?;
+/// The module of a WGSL text without the branches that are never taken and what only these use; where `wide`, with
+/// accesses of 64 bits. None where the text is not valid; a module that is not valid is left to those who report it.
+pub(super) fn without_dead_branches(source: &str, wide: bool) -> Option<Module> {
+    let mut module = if wide { parse_str(&with_twins(source)) } else { parse_str(source) }.ok()?;
     let values = Values { constants: &module.constants, values: &module.global_expressions };
     let entries = module.entry_points.iter_mut().map(|entry| &mut entry.function);
     for function in module.functions.iter_mut().map(|(_, function)| function).chain(entries) {
         values.decide_in(function);
+    }
+    if wide {
+        use_twins(&mut module);
     }
     compact::compact(&mut module, compact::KeepUnused::No);
     Some(module)
@@ -144,7 +148,7 @@ mod tests {
 
     /// What is left of a text, which is valid.
     fn module_of(source: &str) -> (Module, ModuleInfo) {
-        let module = without_dead_branches(source).unwrap();
+        let module = without_dead_branches(source, false).unwrap();
         let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module).unwrap();
         (module, info)
     }
@@ -262,6 +266,6 @@ mod tests {
 
     #[test]
     fn what_is_no_shader_is_left_to_others() {
-        assert!(without_dead_branches("fn main() { missing(); }").is_none());
+        assert!(without_dead_branches("fn main() { missing(); }", false).is_none());
     }
 }

@@ -14,6 +14,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tuner;
+mod wide;
 
 pub use adapter::{AdapterInfo, Selector, adapters};
 

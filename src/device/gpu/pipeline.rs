@@ -1,11 +1,12 @@
 //! Compute pipelines, each made once.
 
+use super::adapter;
 use super::branches::without_dead_branches;
 use super::compiled::Compiled;
 use super::context::{Context, lock};
 use super::rehearsal::Rehearsal;
 use crate::device::specialise::{divisible, specialise};
-use crate::device::{Kernel, Shader};
+use crate::device::{DeviceKind, Kernel, Shader};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -78,7 +79,9 @@ impl Pipelines {
         rehearsal: Option<Rehearsal>,
     ) -> Pipelines {
         let stopped = AtomicBool::new(false);
-        let compiler = Arc::new(Compiler { context, trust, compiled, rehearsal, stopped });
+        let wide = adapter::kind(&context.device.adapter_info()) == DeviceKind::SoftwareGpu
+            && context.device.features().contains(wgpu::Features::SHADER_INT64);
+        let compiler = Arc::new(Compiler { context, trust, wide, compiled, rehearsal, stopped });
         Pipelines {
             compiler,
             slots: Mutex::default(),
@@ -153,6 +156,8 @@ impl Drop for Pipelines {
 pub(super) struct Compiler {
     context: Arc<Context>,
     trust: Trust,
+    /// Whether vectors are moved by halves of 64 bits.
+    wide: bool,
     compiled: Option<Compiled>,
     pub(super) rehearsal: Option<Rehearsal>,
     stopped: AtomicBool,
@@ -187,7 +192,8 @@ impl Compiler {
         let make = |source| {
             self.context.guard(|| self.make(&self.context.device, kernel, source, params, divisible))
         };
-        let short = without_dead_branches(&source).map(|module| ShaderSource::Naga(Cow::Owned(module)));
+        let short =
+            without_dead_branches(&source, self.wide).map(|module| ShaderSource::Naga(Cow::Owned(module)));
         if let (true, Some(rehearsal), Some(short)) = (prepared, &self.rehearsal, &short) {
             rehearsal
                 .play(kernel, params, |device| self.make(device, kernel, short.clone(), params, divisible));
