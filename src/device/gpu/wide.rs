@@ -1,18 +1,18 @@
-//! Vectors in storage read and written by halves of 64 bits.
+//! Vectors in storage read by halves of 64 bits.
 //!
 //! llvmpipe goes through a loop over its lanes for every access to memory, and checks and places each component: some
-//! 45 instructions a lane for a `vec4<f32>`, 30 for the same bytes as a `vec2<u64>`. So each buffer of `vec4` gets a
-//! twin at the same binding, and functions that read and write it; what a module does with the vectors becomes
-//! calls of these. A buffer of which single components are used stays as it is.
+//! 45 instructions a lane for a `vec4<f32>`, 30 for the same bytes as a `vec2<u64>`. So each buffer of `vec4` that is
+//! only read gets a twin at the same binding, and a function that reads it; what a module loads becomes calls of
+//! that. A buffer of which single components are used stays as it is. (Writing by halves is slower.)
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use wgpu::naga::{Arena, Block, Expression, Function, GlobalVariable, Handle, Module, Range, Statement};
 
 const PREFIX: &str = "kiln_wide_";
 
-/// The functions that read a variable's twin and, where it may, write it.
-type Twins = HashMap<Handle<GlobalVariable>, (Handle<Function>, Option<Handle<Function>>)>;
+/// The functions that read variables' twins.
+type Twins = HashMap<Handle<GlobalVariable>, Handle<Function>>;
 
 /// A WGSL text with the twins of its buffers.
 pub(super) fn with_twins(source: &str) -> String {
@@ -21,21 +21,20 @@ pub(super) fn with_twins(source: &str) -> String {
         // Our shaders declare a buffer in a line.
         let declared = || {
             let rest = line.strip_prefix("@group(0) @binding(")?;
-            let (binding, rest) = rest.split_once(") var<storage, ")?;
-            let (access, rest) = rest.split_once("> ")?;
+            let (binding, rest) = rest.split_once(") var<storage, read> ")?;
             let (name, rest) = rest.split_once(": array<")?;
             let element = rest.strip_suffix(">;")?;
             let alias = source.lines().find_map(|line| {
                 line.strip_prefix("alias ")?.strip_prefix(element)?.strip_prefix(" = ")?.strip_suffix(';')
             });
             let of = alias.unwrap_or(element).strip_prefix("vec4<")?.strip_suffix('>')?;
-            ["f32", "u32", "i32"].contains(&of).then_some((binding, access, name, of))
+            ["f32", "u32", "i32"].contains(&of).then_some((binding, name, of))
         };
-        let Some((binding, access, name, of)) = declared() else { continue };
+        let Some((binding, name, of)) = declared() else { continue };
         // Nothing is written to a string that fails.
         let _ = write!(
             twins,
-            "@group(0) @binding({binding}) var<storage, {access}> {PREFIX}{name}: array<vec2<u64>>;
+            "@group(0) @binding({binding}) var<storage, read> {PREFIX}{name}: array<vec2<u64>>;
 fn {PREFIX}read_{name}(i: u32) -> vec4<{of}> {{
     let halves = {PREFIX}{name}[i];
     let low = vec2<u32>(halves);
@@ -44,16 +43,6 @@ fn {PREFIX}read_{name}(i: u32) -> vec4<{of}> {{
 }}
 "
         );
-        if access == "read_write" {
-            let _ = write!(
-                twins,
-                "fn {PREFIX}write_{name}(i: u32, value: vec4<{of}>) {{
-    let words = bitcast<vec4<u32>>(value);
-    {PREFIX}{name}[i] = vec2<u64>(words.xz) | (vec2<u64>(words.yw) << vec2(32u));
-}}
-"
-            );
-        }
     }
     twins + source
 }
@@ -65,31 +54,29 @@ pub(super) fn use_twins(module: &mut Module) {
         .iter()
         .filter_map(|(handle, function)| Some((function.name.as_deref()?.strip_prefix(PREFIX)?, handle)))
         .collect();
-    let twins: Twins = module
-        .global_variables
-        .iter()
-        .filter_map(|(handle, global)| {
-            let of = |what: &str| functions.get(&*format!("{what}_{}", global.name.as_deref()?)).copied();
-            Some((handle, (of("read")?, of("write"))))
-        })
-        .collect();
+    let twins = module.global_variables.iter().filter_map(|(handle, global)| {
+        Some((handle, *functions.get(&*format!("read_{}", global.name.as_deref()?))?))
+    });
+    let mut twins: Twins = twins.collect();
     let entries = module.entry_points.iter().map(|entry| &entry.function);
-    // Those of which something else than whole elements at a place is used.
-    let mut others = HashSet::new();
+    // Where something else than whole elements at a place is used, there is no call for that.
     for function in module.functions.iter().map(|(_, function)| function).chain(entries) {
         let expressions = &function.expressions;
-        others.extend(expressions.iter().filter_map(|(_, expression)| match *expression {
-            Expression::AccessIndex { base, .. } => {
-                whole(expressions, base).or_else(|| element(expressions, base).map(|(global, _)| global))
-            }
-            Expression::Access { base, .. } => element(expressions, base).map(|(global, _)| global),
-            _ => None,
-        }));
+        for (_, expression) in expressions.iter() {
+            let other = match *expression {
+                Expression::AccessIndex { base, .. } => {
+                    whole(expressions, base).or_else(|| element(expressions, base).map(|(global, _)| global))
+                }
+                Expression::Access { base, .. } => element(expressions, base).map(|(global, _)| global),
+                _ => None,
+            };
+            other.and_then(|global| twins.remove(&global));
+        }
     }
-    let twins = twins.into_iter().filter(|(global, _)| !others.contains(global)).collect();
     let entries = module.entry_points.iter_mut().map(|entry| &mut entry.function);
     for function in module.functions.iter_mut().map(|(_, function)| function).chain(entries) {
-        Calls::of(function, &twins).place(&mut function.body);
+        let reads = reads(&mut function.expressions, &twins);
+        place(&mut function.body, &reads);
     }
 }
 
@@ -107,83 +94,58 @@ fn element(
     Some((whole(expressions, base)?, index))
 }
 
-/// What becomes calls of a function's accesses.
-struct Calls {
-    /// Of what is loaded, the function and the place.
-    reads: HashMap<Handle<Expression>, (Handle<Function>, Handle<Expression>)>,
-    /// Of a pointer that may be written through.
-    writes: HashMap<Handle<Expression>, (Handle<Function>, Handle<Expression>)>,
+/// For what is loaded, the function that reads it and the place.
+type Reads = HashMap<Handle<Expression>, (Handle<Function>, Handle<Expression>)>;
+
+/// Has what is loaded of twins come from calls, which are to be placed.
+fn reads(expressions: &mut Arena<Expression>, twins: &Twins) -> Reads {
+    let loads = expressions.iter().filter_map(|(loaded, expression)| {
+        let Expression::Load { pointer } = *expression else { return None };
+        let (global, index) = element(expressions, pointer)?;
+        Some((loaded, (*twins.get(&global)?, index)))
+    });
+    let reads: Reads = loads.collect();
+    for (&loaded, &(read, _)) in &reads {
+        expressions[loaded] = Expression::CallResult(read);
+    }
+    reads
 }
 
-impl Calls {
-    /// Has what is loaded come from calls, which are to be placed.
-    fn of(function: &mut Function, twins: &Twins) -> Calls {
-        let expressions = &mut function.expressions;
-        let mut calls = Calls { reads: HashMap::new(), writes: HashMap::new() };
-        let mut pointers = HashMap::new();
-        for (pointer, _) in expressions.iter() {
-            if let Some((global, index)) = element(expressions, pointer)
-                && let Some(&(read, write)) = twins.get(&global)
-            {
-                pointers.insert(pointer, (read, index));
-                calls.writes.extend(write.map(|write| (pointer, (write, index))));
-            }
-        }
-        for (loaded, expression) in expressions.iter_mut() {
-            if let Expression::Load { pointer } = expression
-                && let Some(&(read, index)) = pointers.get(pointer)
-            {
-                *expression = Expression::CallResult(read);
-                calls.reads.insert(loaded, (read, index));
-            }
-        }
-        calls
-    }
-
-    fn place(&self, block: &mut Block) {
-        let mut placed = Block::new();
-        for (mut statement, span) in std::mem::take(block).span_into_iter() {
-            match &mut statement {
-                Statement::Emit(range) => {
-                    // What comes before a call, and what after.
-                    let mut bounds: Option<(Handle<Expression>, Handle<Expression>)> = None;
-                    let emit = |(first, last)| Statement::Emit(Range::new_from_bounds(first, last));
-                    for emitted in range.clone() {
-                        if let Some(&(function, index)) = self.reads.get(&emitted) {
-                            placed.extend(bounds.take().map(|bounds| (emit(bounds), span)));
-                            let (arguments, result) = (vec![index], Some(emitted));
-                            placed.push(Statement::Call { function, arguments, result }, span);
-                        } else {
-                            bounds = Some((bounds.map_or(emitted, |(first, _)| first), emitted));
-                        }
-                    }
-                    placed.extend(bounds.map(|bounds| (emit(bounds), span)));
-                    continue;
-                }
-                Statement::Store { pointer, value } => {
-                    if let Some(&(function, index)) = self.writes.get(pointer) {
-                        statement =
-                            Statement::Call { function, arguments: vec![index, *value], result: None };
+fn place(block: &mut Block, reads: &Reads) {
+    let mut placed = Block::new();
+    for (mut statement, span) in std::mem::take(block).span_into_iter() {
+        match &mut statement {
+            Statement::Emit(range) => {
+                // What comes before a call, and what after.
+                let mut bounds: Option<(Handle<Expression>, Handle<Expression>)> = None;
+                let emit = |(first, last)| Statement::Emit(Range::new_from_bounds(first, last));
+                for emitted in range.clone() {
+                    if let Some(&(function, index)) = reads.get(&emitted) {
+                        placed.extend(bounds.take().map(|bounds| (emit(bounds), span)));
+                        let (arguments, result) = (vec![index], Some(emitted));
+                        placed.push(Statement::Call { function, arguments, result }, span);
+                    } else {
+                        bounds = Some((bounds.map_or(emitted, |(first, _)| first), emitted));
                     }
                 }
-                Statement::Block(inner) => self.place(inner),
-                Statement::If { accept, reject, .. } => {
-                    self.place(accept);
-                    self.place(reject);
-                }
-                Statement::Loop { body, continuing, .. } => {
-                    self.place(body);
-                    self.place(continuing);
-                }
-                Statement::Switch { cases, .. } => {
-                    cases.iter_mut().for_each(|case| self.place(&mut case.body))
-                }
-                _ => {}
+                placed.extend(bounds.map(|bounds| (emit(bounds), span)));
+                continue;
             }
-            placed.push(statement, span);
+            Statement::Block(inner) => place(inner, reads),
+            Statement::If { accept, reject, .. } => {
+                place(accept, reads);
+                place(reject, reads);
+            }
+            Statement::Loop { body, continuing, .. } => {
+                place(body, reads);
+                place(continuing, reads);
+            }
+            Statement::Switch { cases, .. } => cases.iter_mut().for_each(|case| place(&mut case.body, reads)),
+            _ => {}
         }
-        *block = placed;
+        placed.push(statement, span);
     }
+    *block = placed;
 }
 
 #[cfg(test)]
@@ -221,12 +183,12 @@ fn main() {
     }
 
     #[test]
-    fn buffers_of_vectors_are_read_and_written_as_their_twins() {
+    fn buffers_of_vectors_are_read_as_their_twins() {
         assert_eq!(buffers(TEXT, false), ["params", "parts", "result", "whole", "words"]);
-        // A single component of `parts` is read.
-        assert_eq!(buffers(TEXT, true), ["kiln_wide_result", "kiln_wide_whole", "params", "parts", "words"]);
+        // A single component of `parts` is read, and `result` is written.
+        assert_eq!(buffers(TEXT, true), ["kiln_wide_whole", "params", "parts", "result", "words"]);
         // At a place that is constant, a buffer stays, too.
         let constant = TEXT.replace("whole[i]", "whole[0]");
-        assert_eq!(buffers(&constant, true), ["kiln_wide_result", "params", "parts", "whole", "words"]);
+        assert_eq!(buffers(&constant, true), buffers(TEXT, false));
     }
 }
