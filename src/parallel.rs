@@ -105,13 +105,13 @@ pub(crate) fn try_chunks<T: Send>(
 }
 
 /// The first of elements that threads reach at places of their own.
-struct Places<T>(*mut T);
+pub(crate) struct Places<T>(pub *mut T);
 
 // SAFETY: whoever reaches an element has it alone, so it is as if it had been sent there.
 unsafe impl<T: Send> Sync for Places<T> {}
 
 impl<T> Places<T> {
-    fn at(&self, place: usize) -> *mut T {
+    pub fn at(&self, place: usize) -> *mut T {
         self.0.wrapping_add(place)
     }
 }

@@ -1,5 +1,6 @@
 //! Matrix products, batched and broadcast.
 
+mod columns;
 pub(crate) mod gpu;
 mod tiles;
 
@@ -45,6 +46,14 @@ impl Product {
         assert_eq!(output.len(), self.m * self.n);
         if self.k == 0 {
             return output.fill(0.0);
+        }
+        if self.is_by_columns() {
+            let threads = match threads {
+                Parallelism::None => 1,
+                Parallelism::Rayon(_) => rayon::current_num_threads(),
+            };
+            // SAFETY: the caller's.
+            return unsafe { self.run_by_columns(a, b, output, threads) };
         }
         let (m, n, k) = (self.m, self.n, self.k);
         // SAFETY: `output` holds m rows of n, and the caller vouches for the inputs.

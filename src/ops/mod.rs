@@ -38,6 +38,7 @@ pub(crate) mod scratch;
 mod slice;
 mod softmax;
 mod statistics;
+mod transpose;
 mod windows;
 
 pub use attention::AttentionOptions;

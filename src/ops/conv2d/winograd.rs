@@ -14,7 +14,6 @@
 
 mod rows;
 mod tiles;
-mod transpose;
 
 use super::Sizes;
 use super::cpu::multiply;

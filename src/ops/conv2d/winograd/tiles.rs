@@ -1,8 +1,8 @@
 //! Between tensors and transformed tiles.
 
 use super::rows::{Output, Row, Taps, Weight, tile};
-use super::transpose::{copy, transpose};
 use super::{LANES, POINTS, SIDE, TILE};
+use crate::ops::transpose::{copy, transpose};
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! The transpose that puts channels next to each other.
+//! Transposes of matrices in memory.
 
 /// The transpose of a block. In shuffles where there are some for sure: left to themselves, compilers
 /// make scattered stores of it, which are several times as slow.
@@ -29,7 +29,7 @@ fn transposed(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
 
 /// Copies a run of a transpose. Nearly all are of four, and a length that is not known is a call of memcpy.
 #[inline(always)]
-pub(super) fn copy(run: &[f32], to: &mut [f32]) {
+pub(crate) fn copy(run: &[f32], to: &mut [f32]) {
     match (<&[f32; 4]>::try_from(run), to.first_chunk_mut::<4>()) {
         (Ok(run), Some(to)) => *to = *run,
         _ => to[..run.len()].copy_from_slice(run),
@@ -38,7 +38,7 @@ pub(super) fn copy(run: &[f32], to: &mut [f32]) {
 
 /// Hands out the transpose of a matrix in runs along its columns: `write(column, first row, values)`.
 #[inline(always)]
-pub(super) fn transpose(
+pub(crate) fn transpose(
     matrix: &[f32],
     stride: usize,
     rows: usize,
