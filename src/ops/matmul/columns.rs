@@ -14,7 +14,7 @@ use std::slice;
 
 /// Elements of a right operand that are worth it, and rows and columns of it.
 const ELEMENTS: usize = 1 << 16;
-const DEPTH: usize = 128;
+const DEPTH: usize = 512;
 const COLUMNS: usize = 64;
 /// Columns that are a multiple of this apart are turned over.
 const APART: usize = 512;
@@ -105,7 +105,7 @@ mod tests {
             (33, 130, 1000, 1024),
             (512, 97, 700, 1536),
             (5, 200, 515, 515),
-            (3, 1031, 129, 512),
+            (3, 1031, 529, 1024),
         ] {
             let product = Product { m, n, k, a: (k as isize, 1), b: (1, apart as isize) };
             assert!(product.is_by_columns());
