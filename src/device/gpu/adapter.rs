@@ -234,8 +234,8 @@ fn open(selector: &Selector, limits: Option<&wgpu::Limits>) -> Result<GpuDevice>
     let context = Context::new(name, device, queue);
     context.watch();
     let lazy = software && info.backend == wgpu::Backend::Vulkan && limits.is_none();
-    let rehearsal = lazy.then(|| Rehearsal::new(adapter.clone(), descriptor));
-    let mut gpu = GpuDevice::new(kind(&info), context, limits.is_some(), rehearsal.flatten())?;
+    let rehearsal = if lazy { Rehearsal::new(adapter.clone(), descriptor) } else { None };
+    let mut gpu = GpuDevice::new(kind(&info), context, limits.is_some(), rehearsal)?;
     if let Ok(limit) = std::env::var("KILN_GPU_MEMORY") {
         gpu.limit_memory(bytes_of(&limit)?);
     }

@@ -10,7 +10,7 @@ use wgpu::naga::{
 };
 
 /// The module of a WGSL text without the branches that are never taken and what only these use; where `wide`, with
-/// accesses of 64 bits. None where the text is not valid; a module that is not valid is left to those who report it.
+/// reads of 64 bits. None where the text is not valid; a module that is not valid is left to those who report it.
 pub(super) fn without_dead_branches(source: &str, wide: bool) -> Option<Module> {
     let mut module = if wide { parse_str(&with_twins(source)) } else { parse_str(source) }.ok()?;
     let values = Values { constants: &module.constants, values: &module.global_expressions };

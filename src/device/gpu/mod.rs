@@ -24,7 +24,7 @@ use crate::op::Op;
 use crate::{Error, Result, Spec};
 use compiled::Compiled;
 use context::{Context, lock};
-use pipeline::{Pipeline, Pipelines, Trust};
+use pipeline::{Pipeline, Pipelines, Trust, group_entry};
 use plans::{Plans, Ready};
 use pool::{Block, Kind, Pool};
 use rehearsal::Rehearsal;
@@ -344,20 +344,12 @@ impl GpuDevice {
         bound: &[Bound],
         slot: u64,
     ) -> Result<wgpu::BindGroup> {
-        let entry = |binding: usize, buffer, offset, bytes| wgpu::BindGroupEntry {
-            binding: binding as u32,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer,
-                offset,
-                size: wgpu::BufferSize::new(bytes),
-            }),
-        };
-        let mut entries = vec![entry(0, self.arena.buffer(), 0, slot)];
+        let mut entries = vec![group_entry(0, self.arena.buffer(), 0, slot)];
         for (place, bound) in bound.iter().enumerate() {
-            entries.push(entry(place + 1, &bound.block.buffer, bound.offset, bound.bytes));
+            entries.push(group_entry(place + 1, &bound.block.buffer, bound.offset, bound.bytes));
         }
         if pipeline.divisible {
-            entries.push(entry(entries.len(), self.arena.buffer(), 0, pipeline::FIRST_GROUP_BYTES));
+            entries.push(group_entry(entries.len(), self.arena.buffer(), 0, pipeline::FIRST_GROUP_BYTES));
         }
         let name = &kernel.shader.name;
         let group = self.context.guard(|| {

@@ -31,6 +31,18 @@ pub(super) struct Pipeline {
 /// The binding of a divisible kernel's `first_group`.
 pub(super) const FIRST_GROUP_BYTES: u64 = 16;
 
+/// The entry of a bind group for some bytes of a buffer.
+pub(super) fn group_entry(
+    binding: usize,
+    buffer: &wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+) -> wgpu::BindGroupEntry<'_> {
+    let size = wgpu::BufferSize::new(bytes);
+    let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
+    wgpu::BindGroupEntry { binding: binding as u32, resource }
+}
+
 /// All that a pipeline depends on; sizes and strides are no part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -156,7 +168,7 @@ impl Drop for Pipelines {
 pub(super) struct Compiler {
     context: Arc<Context>,
     trust: Trust,
-    /// Whether vectors are moved by halves of 64 bits.
+    /// Whether vectors are read by halves of 64 bits.
     wide: bool,
     compiled: Option<Compiled>,
     pub(super) rehearsal: Option<Rehearsal>,

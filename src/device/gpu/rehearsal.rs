@@ -6,7 +6,7 @@
 //! processors, and the first dispatch that counts finds its code.
 
 use super::context::{Context, lock};
-use super::pipeline::{FIRST_GROUP_BYTES, Pipeline};
+use super::pipeline::{FIRST_GROUP_BYTES, Pipeline, group_entry};
 use crate::device::Kernel;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -83,21 +83,13 @@ fn dispatch(context: &Context, kernel: &Kernel, params: u64, pipeline: &Pipeline
     let uniform = buffer(params.max(FIRST_GROUP_BYTES), BufferUsages::UNIFORM);
     let bytes = BINDING_BYTES * kernel.bindings.len().max(1) as u64;
     let [read, written] = [(); 2].map(|()| buffer(bytes, BufferUsages::STORAGE));
-    let entry = |binding: usize, buffer, offset, bytes| wgpu::BindGroupEntry {
-        binding: binding as u32,
-        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer,
-            offset,
-            size: wgpu::BufferSize::new(bytes),
-        }),
-    };
-    let mut entries = vec![entry(0, &uniform, 0, params)];
+    let mut entries = vec![group_entry(0, &uniform, 0, params)];
     for (place, binding) in kernel.bindings.iter().enumerate() {
         let buffer = if binding.read_only() { &read } else { &written };
-        entries.push(entry(place + 1, buffer, BINDING_BYTES * place as u64, BINDING_BYTES));
+        entries.push(group_entry(place + 1, buffer, BINDING_BYTES * place as u64, BINDING_BYTES));
     }
     if pipeline.divisible {
-        entries.push(entry(entries.len(), &uniform, 0, FIRST_GROUP_BYTES));
+        entries.push(group_entry(entries.len(), &uniform, 0, FIRST_GROUP_BYTES));
     }
     let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
         label,

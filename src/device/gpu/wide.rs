@@ -6,7 +6,6 @@
 //! that. A buffer of which single components are used stays as it is. (Writing by halves is slower.)
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use wgpu::naga::{Arena, Block, Expression, Function, GlobalVariable, Handle, Module, Range, Statement};
 
 const PREFIX: &str = "kiln_wide_";
@@ -16,25 +15,19 @@ type Twins = HashMap<Handle<GlobalVariable>, Handle<Function>>;
 
 /// A WGSL text with the twins of its buffers.
 pub(super) fn with_twins(source: &str) -> String {
-    let mut twins = String::new();
-    for line in source.lines() {
-        // Our shaders declare a buffer in a line.
-        let declared = || {
-            let rest = line.strip_prefix("@group(0) @binding(")?;
-            let (binding, rest) = rest.split_once(") var<storage, read> ")?;
-            let (name, rest) = rest.split_once(": array<")?;
-            let element = rest.strip_suffix(">;")?;
-            let alias = source.lines().find_map(|line| {
-                line.strip_prefix("alias ")?.strip_prefix(element)?.strip_prefix(" = ")?.strip_suffix(';')
-            });
-            let of = alias.unwrap_or(element).strip_prefix("vec4<")?.strip_suffix('>')?;
-            ["f32", "u32", "i32"].contains(&of).then_some((binding, name, of))
-        };
-        let Some((binding, name, of)) = declared() else { continue };
-        // Nothing is written to a string that fails.
-        let _ = write!(
-            twins,
-            "@group(0) @binding({binding}) var<storage, read> {PREFIX}{name}: array<vec2<u64>>;
+    // Our shaders declare a buffer in a line.
+    let twin = |line: &str| {
+        let rest = line.strip_prefix("@group(0) @binding(")?;
+        let (binding, rest) = rest.split_once(") var<storage, read> ")?;
+        let (name, rest) = rest.split_once(": array<")?;
+        let element = rest.strip_suffix(">;")?;
+        let alias = source.lines().find_map(|line| {
+            line.strip_prefix("alias ")?.strip_prefix(element)?.strip_prefix(" = ")?.strip_suffix(';')
+        });
+        let of = alias.unwrap_or(element).strip_prefix("vec4<")?.strip_suffix('>')?;
+        ["f32", "u32", "i32"].contains(&of).then(|| {
+            format!(
+                "@group(0) @binding({binding}) var<storage, read> {PREFIX}{name}: array<vec2<u64>>;
 fn {PREFIX}read_{name}(i: u32) -> vec4<{of}> {{
     let halves = {PREFIX}{name}[i];
     let low = vec2<u32>(halves);
@@ -42,9 +35,10 @@ fn {PREFIX}read_{name}(i: u32) -> vec4<{of}> {{
     return bitcast<vec4<{of}>>(vec4(low.x, high.x, low.y, high.y));
 }}
 "
-        );
-    }
-    twins + source
+            )
+        })
+    };
+    source.lines().filter_map(twin).collect::<String>() + source
 }
 
 /// Has a module of such a text use the twins.
@@ -111,6 +105,7 @@ fn reads(expressions: &mut Arena<Expression>, twins: &Twins) -> Reads {
     reads
 }
 
+/// Places the calls where the loads were.
 fn place(block: &mut Block, reads: &Reads) {
     let mut placed = Block::new();
     for (mut statement, span) in std::mem::take(block).span_into_iter() {
