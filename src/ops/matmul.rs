@@ -1,6 +1,7 @@
 //! Matrix products, batched and broadcast.
 
 mod columns;
+mod dots;
 pub(crate) mod gpu;
 mod tiles;
 

@@ -6,6 +6,7 @@
 //! first.
 
 use super::Product;
+use super::dots::Dots;
 use crate::gemm::{self, Matrix, Parallelism};
 use crate::ops::scratch::with_scratch;
 use crate::ops::transpose::{copy, transpose};
@@ -16,6 +17,8 @@ use std::slice;
 const ELEMENTS: usize = 1 << 16;
 const DEPTH: usize = 512;
 const COLUMNS: usize = 64;
+/// Rows up to which the products are dot products of whole columns.
+const FEW: usize = 16;
 /// Columns that are a multiple of this apart are turned over.
 const APART: usize = 512;
 /// Elements that are turned over before they are multiplied.
@@ -26,13 +29,7 @@ const BLOCK: usize = 256;
 impl Product {
     /// Whether [`run_by_columns`](Self::run_by_columns) is the faster way.
     pub(super) fn is_by_columns(&self) -> bool {
-        self.b.0 == 1
-            && self.b.1 > 1
-            // One row is multiplied where the columns lie.
-            && self.m > 1
-            && self.k >= DEPTH
-            && self.n >= COLUMNS
-            && self.k * self.n >= ELEMENTS
+        self.b.0 == 1 && self.b.1 > 1 && self.k >= DEPTH && self.n >= COLUMNS && self.k * self.n >= ELEMENTS
     }
 
     /// As [`run`](Self::run), on so many threads, where [`is_by_columns`](Self::is_by_columns).
@@ -48,7 +45,13 @@ impl Product {
     ) {
         let &Product { m, n, k, .. } = self;
         let apart = self.b.1 as usize;
-        let turned = apart.is_multiple_of(APART);
+        let few = (m <= FEW && self.a.1 == 1 && self.a.0 >= 0).then(|| {
+            // SAFETY: the caller vouches for the operands.
+            let rows =
+                (0..m).map(|row| unsafe { slice::from_raw_parts(a.offset(row as isize * self.a.0), k) });
+            rows.collect::<Vec<_>>()
+        });
+        let turned = few.is_none() && apart.is_multiple_of(APART);
         // What is turned over stays in a cache.
         let most = if turned { (TURNED / k).max(48) } else { n };
         let share = n.div_ceil(threads).min(most).next_multiple_of(16);
@@ -62,13 +65,18 @@ impl Product {
         parallel::ranges(n.div_ceil(share), 1, &|shares| {
             for first in shares.map(|number| number * share) {
                 let columns = share.min(n - first);
-                let start = b.at(first * apart);
-                if !turned {
-                    multiply(first, columns, Matrix::new(start, 1, apart as isize));
+                // SAFETY: the caller vouches for the operand.
+                let from = unsafe { slice::from_raw_parts(b.at(first * apart), (columns - 1) * apart + k) };
+                if let Some(rows) = &few {
+                    let output = output.at(first);
+                    // SAFETY: as of `run`; nobody else writes these columns.
+                    unsafe { Dots { rows, from, apart, columns, output, width: n }.write() };
                     continue;
                 }
-                // SAFETY: the caller vouches for the operand.
-                let from = unsafe { slice::from_raw_parts(start, (columns - 1) * apart + k) };
+                if !turned {
+                    multiply(first, columns, Matrix::new(from.as_ptr(), 1, apart as isize));
+                    continue;
+                }
                 // Rows that are a power of two apart would share lines, too.
                 let width = columns + 16;
                 with_scratch(k * width, |rows| {
@@ -100,13 +108,16 @@ mod tests {
     fn columns_that_are_near_and_far_apart_are_right() {
         let engine = Engine::cpu();
         let number = |i: usize, j: usize| ((i * 31 + j * 17) % 23) as f32 - 11.0;
-        for (m, n, k, apart) in [
+        let sizes = [
+            (1, 70, 1000, 1000),
             (2, 64, 1024, 1024),
+            (5, 202, 515, 515),
+            (16, 97, 1027, 1030),
+            (17, 96, 1027, 1030),
             (33, 130, 1000, 1024),
             (512, 97, 700, 1536),
-            (5, 200, 515, 515),
-            (3, 1031, 529, 1024),
-        ] {
+        ];
+        for ((m, n, k, apart), across) in sizes.into_iter().flat_map(|size| [(size, false), (size, true)]) {
             let product = Product { m, n, k, a: (k as isize, 1), b: (1, apart as isize) };
             assert!(product.is_by_columns());
             let matrix = |rows: usize, columns: usize| -> Vec<f32> {
@@ -116,6 +127,8 @@ mod tests {
             let [x, w] = [(&a, m, k), (&b, n, apart)]
                 .map(|(values, rows, columns)| Tensor::from_slice(values, [rows, columns], &engine).unwrap());
             let w = w.narrow(1, 0, k).unwrap().t().unwrap();
+            // The rows of the left operand in one piece, or its columns.
+            let x = if across { x.t().unwrap().contiguous().unwrap().t().unwrap() } else { x };
             let result = x.matmul(&w).unwrap().to_vec::<f32>().unwrap();
             for (at, &found) in result.iter().enumerate() {
                 let (row, column) = (&a[at / n * k..][..k], &b[at % n * apart..][..k]);
