@@ -123,22 +123,21 @@ pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Syn
     static RUNS: AtomicU64 = AtomicU64::new(1);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let mut nodes: Vec<(Arc<Node>, Option<Vec<Tensor>>)> = Vec::new();
-    let mut stack: Vec<Arc<Node>> = targets.iter().map(|target| target.inner().clone()).collect();
-    while let Some(node) = stack.pop() {
-        if !node.mark.first(run) {
-            continue;
-        }
+    let new = |tensor: &&Tensor| tensor.inner().mark.first(run);
+    let entry = |tensor: &Tensor| (tensor.inner().clone(), None);
+    nodes.extend(targets.iter().copied().filter(new).map(entry));
+    let mut next = 0;
+    while let Some((node, _)) = nodes.get(next) {
         let state = node.state();
         let inputs = state.value.is_none().then(|| state.inputs.clone());
         drop(state);
-        if let Some(inputs) = &inputs {
-            if inputs.is_empty() && node.depth > 0 {
-                let message = "the value was dropped, and its inputs were released by an optimiser step or lost to an earlier error";
-                return Err(Error::op(node.op.name(), message));
-            }
-            stack.extend(inputs.iter().map(|input| input.inner().clone()));
+        if inputs.as_ref().is_some_and(Vec::is_empty) && node.depth > 0 {
+            let message = "the value was dropped, and its inputs were released by an optimiser step or lost to an earlier error";
+            return Err(Error::op(node.op.name(), message));
         }
-        nodes.push((node, inputs));
+        nodes.extend(inputs.iter().flatten().filter(new).map(entry));
+        nodes[next].1 = inputs;
+        next += 1;
     }
     nodes.sort_unstable_by_key(|(node, _)| node.id);
     for (at, (node, _)) in nodes.iter().enumerate() {

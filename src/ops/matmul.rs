@@ -42,7 +42,7 @@ impl Product {
     /// Writes the product, row-major, to `output`.
     ///
     /// # Safety
-    /// `a` and `b` must be valid for reads at all places that the strides reach.
+    /// `a` and `b` must be valid for reads from the first to the last place that the strides reach.
     unsafe fn run(&self, a: *const f32, b: *const f32, output: &mut [f32], threads: Parallelism) {
         assert_eq!(output.len(), self.m * self.n);
         if self.k == 0 {

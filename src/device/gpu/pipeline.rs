@@ -193,7 +193,7 @@ impl Compiler {
         result.clone()
     }
 
-    /// What is one of several that were prepared is rehearsed before.
+    /// What was prepared is rehearsed first.
     fn compile(&self, kernel: &Kernel, params: u64, prepared: bool) -> Result<Pipeline> {
         let name = kernel.shader.name.as_ref();
         let source = specialise(kernel)?;
