@@ -22,3 +22,13 @@ pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 
     Arch::new().dispatch(Work(work))
 }
+
+/// Copies `run` to the start of `to`. Where nearly all runs are of `N`: a length that is not known is a call of
+/// memcpy.
+#[inline(always)]
+pub(crate) fn copy<const N: usize>(run: &[f32], to: &mut [f32]) {
+    match (<&[f32; N]>::try_from(run), to.first_chunk_mut::<N>()) {
+        (Ok(run), Some(to)) => *to = *run,
+        _ => to[..run.len()].copy_from_slice(run),
+    }
+}

@@ -27,15 +27,6 @@ fn transposed(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
     std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
 }
 
-/// Copies a run of a transpose. Nearly all are of four, and a length that is not known is a call of memcpy.
-#[inline(always)]
-pub(crate) fn copy(run: &[f32], to: &mut [f32]) {
-    match (<&[f32; 4]>::try_from(run), to.first_chunk_mut::<4>()) {
-        (Ok(run), Some(to)) => *to = *run,
-        _ => to[..run.len()].copy_from_slice(run),
-    }
-}
-
 /// Hands out the transpose of a matrix in runs along its columns: `write(column, first row, values)`.
 #[inline(always)]
 pub(crate) fn transpose(

@@ -9,8 +9,9 @@ use super::Product;
 use super::dots::Dots;
 use crate::gemm::{self, Matrix, Parallelism};
 use crate::ops::scratch::with_scratch;
-use crate::ops::transpose::{copy, transpose};
+use crate::ops::transpose::transpose;
 use crate::parallel::{self, Places};
+use crate::vectors::copy;
 use std::slice;
 
 /// Elements of a right operand that are worth it, and rows and columns of it.
@@ -87,7 +88,7 @@ impl Product {
                             columns,
                             BLOCK.min(k - begin),
                             |row, column, run| {
-                                copy(run, &mut rows[(begin + row) * width + column..]);
+                                copy::<4>(run, &mut rows[(begin + row) * width + column..]);
                             },
                         );
                     }

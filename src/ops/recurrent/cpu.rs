@@ -5,6 +5,7 @@ use super::packed::Packed;
 use super::{Cell, Pass};
 use crate::ops::math::{sigmoid, tanh};
 use crate::parallel;
+use crate::vectors::copy;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Elements that [`map`] works on at a time: a few vectors of the widest instruction set.
@@ -19,11 +20,15 @@ fn map<const IN: usize, const OUT: usize>(
     f: impl Fn([f32; IN]) -> [f32; OUT],
 ) {
     let length = outputs[0].len();
-    let (mut from, mut to) = ([[0.0; LANES]; IN], [[0.0; LANES]; OUT]);
+    let (mut last, mut to) = ([[0.0; LANES]; IN], [[0.0; LANES]; OUT]);
     for start in (0..length).step_by(LANES) {
         let count = LANES.min(length - start);
-        for (block, input) in from.iter_mut().zip(&inputs) {
-            block[..count].copy_from_slice(&input[start..start + count]);
+        let mut from = [&[0.0; LANES]; IN];
+        for ((block, last), input) in from.iter_mut().zip(&mut last).zip(&inputs) {
+            if count < LANES {
+                last[..count].copy_from_slice(&input[start..start + count]);
+            }
+            *block = input[start..].first_chunk().unwrap_or(last);
         }
         for lane in 0..LANES {
             // Not `from_fn`, whose calls need not be inlined.
@@ -37,7 +42,7 @@ fn map<const IN: usize, const OUT: usize>(
             }
         }
         for (block, output) in to.iter().zip(&mut outputs) {
-            output[start..start + count].copy_from_slice(&block[..count]);
+            copy::<LANES>(&block[..count], &mut output[start..start + count]);
         }
     }
 }

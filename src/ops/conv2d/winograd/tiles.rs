@@ -2,7 +2,8 @@
 
 use super::rows::{Output, Row, Taps, Weight, tile};
 use super::{LANES, POINTS, SIDE, TILE};
-use crate::ops::transpose::{copy, transpose};
+use crate::ops::transpose::transpose;
+use crate::vectors::copy;
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 
@@ -112,7 +113,7 @@ impl<R: Row<FROM, TILE>, const FROM: usize> WithSimd for Forth<'_, R, FROM> {
                 let to = &mut to[skipped * LANES..];
                 let from = &tensor[place + block * LANES * plane..];
                 transpose(from, plane, channels, kept, |x, lane, values| {
-                    copy(values, &mut to[x * LANES + lane..]);
+                    copy::<4>(values, &mut to[x * LANES + lane..]);
                 });
             }
             for tx in 0..planes.tiles[1] {
@@ -159,7 +160,7 @@ impl WithSimd for Back<'_> {
                     // SAFETY: a line of a channel belongs to one tile row, and each tile row is
                     // worked on once.
                     let to = unsafe { tensor.slice(place + lane * plane + x, values.len()) };
-                    copy(values, to);
+                    copy::<4>(values, to);
                 });
             }
         }
