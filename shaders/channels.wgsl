@@ -1,6 +1,6 @@
 // What a norm takes of each channel of x [outer, channels, length], in one pass: the mean and the variance,
-// or for its gradient the sums of `upstream` and of `upstream * (x - mean)`. LANES invocations share a
-// channel. Where channels are few each is cut into parts, which a second dispatch joins.
+// or for its gradient the sums of `upstream`, or of that times a weight, and of the same times `x - mean`, or
+// times x normalised by the moments of what lies across the channels. LANES invocations share a channel. Where channels are few each is cut into parts, which a second dispatch joins.
 //
 // Deviations are counted from the first element that an invocation sees, so that no large squares cancel, and
 // joined by the rule of Chan, Golub and LeVeque 1979.
@@ -11,6 +11,9 @@ const WIDTH: u32 = 4u;
 const LANES: u32 = 256u;
 // Whether it is the gradient's sums that are wanted.
 const SUMS: bool = false;
+// Whether upstream is weighted, and whether moments are those of each place in outer.
+const WEIGHTED: bool = false;
+const ACROSS: bool = false;
 // Whether the result is a vector for each part, and whether x is made of those, [parts, channels].
 const PARTIAL: bool = false;
 const JOIN: bool = false;
@@ -25,13 +28,15 @@ struct Params {
     // LANES words further on in a channel: so many times outer, and this much more of the length.
     rows: u32,
     rest: u32,
+    eps: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Word>;
-// The next two are read for the gradient alone.
+// The next three are read for the gradient alone.
 @group(0) @binding(2) var<storage, read> upstream: array<Word>;
 @group(0) @binding(3) var<storage, read> moments: array<f32>;
-@group(0) @binding(4) var<storage, read_write> result: array<f32>;
+@group(0) @binding(4) var<storage, read> weights: array<Word>;
+@group(0) @binding(5) var<storage, read_write> result: array<f32>;
 
 alias Partial = vec4<f32>;
 // import: fold
@@ -75,7 +80,7 @@ fn gather(item: u32, lane: u32) -> Partial {
         var row = (begin + lane) / params.length;
         var place = (begin + lane) % params.length;
         var origin = Word(0.0);
-        if SUMS { origin = Word(moments[channel]); }
+        if SUMS && !ACROSS { origin = Word(moments[channel]); }
         var first = Word(0.0);
         var second = Word(0.0);
         var words = 0u;
@@ -85,9 +90,15 @@ fn gather(item: u32, lane: u32) -> Partial {
             if JOIN {
                 total = join(total, vec4<f32>(value));
             } else if SUMS {
-                let weight = upstream[at];
+                var weight = upstream[at];
+                if WEIGHTED { weight *= weights[place]; }
                 first += weight;
-                second += weight * (value - origin);
+                if ACROSS {
+                    let scale = inverseSqrt(moments[params.count + row] + params.eps);
+                    second += weight * ((value - moments[row]) * scale);
+                } else {
+                    second += weight * (value - origin);
+                }
             } else {
                 origin = select(origin, value, words == 0u);
                 first += value - origin;

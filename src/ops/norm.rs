@@ -83,12 +83,17 @@ impl Tensor {
         if self.dtype() == DType::F16 {
             return self.cast(DType::F32)?.standardised(rows, eps)?.cast(DType::F16);
         }
+        self.standardised_by(rows, [None, None], eps)
+    }
+
+    /// The same of f32, and with a weight and a bias for each element of the last dimensions.
+    fn standardised_by(&self, rows: usize, parameters: [Option<&Tensor>; 2], eps: f64) -> Result<Tensor> {
         let (rows, rest) = self.dims().split_at(rows);
         let kept = [rows, &vec![1; rest.len()]].concat();
         let channels = Channels { outer: 1, channels: rows.iter().product(), length: rest.iter().product() };
         let moments = Moments { channels, kept };
         let values = Tensor::apply(moments.clone(), &[self])?;
-        normalised(self, (&values, moments), [None, None], eps)
+        normalised(self, (&values, moments), parameters, true, eps)
     }
 
     /// Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167) of `[N, C, ...]` by given
@@ -145,7 +150,7 @@ impl Tensor {
         let length = self.dims()[2..].iter().product();
         let moments = Moments { channels: Channels { outer: self.dims()[0], channels, length }, kept: dims };
         let values = Tensor::apply(moments.clone(), &[self])?;
-        let output = normalised(self, (&values, moments), [weight, bias], eps)?;
+        let output = normalised(self, (&values, moments), [weight, bias], false, eps)?;
         let [mean, variance] = halves(&values, &[channels])?;
         Ok((output, BatchStatistics { mean, variance, count }))
     }
@@ -170,6 +175,9 @@ impl Tensor {
         let rows = self.leading("layer_norm", shape)?;
         check("layer_norm", "weight", weight, shape)?;
         check("layer_norm", "bias", bias, shape)?;
+        if [Some(self), weight, bias].into_iter().flatten().all(|tensor| tensor.dtype() == DType::F32) {
+            return self.standardised_by(rows, [weight, bias], eps);
+        }
         affine(self.standardised(rows, eps)?, weight, bias, shape)
     }
 

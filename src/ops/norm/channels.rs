@@ -27,11 +27,12 @@ impl Channels {
     }
 
     /// Joins what `work` makes of the elements of each channel, which it is given in slices of a chunk at
-    /// most: those of each tensor and the channel's number. The order depends on the sizes alone.
+    /// most: those of each tensor, the channel's number and how many came before. The order depends on the
+    /// sizes alone.
     fn fold<T: Send, const N: usize>(
         self,
         tensors: [&[f32]; N],
-        work: impl Fn([&[f32]; N], usize) -> T + Sync,
+        work: impl Fn([&[f32]; N], usize, usize) -> T + Sync,
         join: impl Fn(T, T) -> T + Sync,
     ) -> Vec<Option<T>> {
         let Channels { channels, length, .. } = self;
@@ -53,7 +54,7 @@ impl Channels {
                     }
                     gathered.each_ref().map(|gathered| &gathered[..n])
                 };
-                let found = work(chunk, channel);
+                let found = work(chunk, channel, at);
                 total = Some(match total {
                     Some(total) => join(total, found),
                     None => found,
@@ -90,22 +91,32 @@ impl Channels {
         self.length / width < 8
     }
 
-    fn gpu(self, sums: bool, caps: &Caps) -> Plan {
-        // The kernel reads the last two for the gradient alone.
-        let [x, upstream, moments] = if sums { [1, 0, 2] } else { [0, 0, 0] }.map(Binding::Input);
+    fn gpu(self, sums: Option<Sums>, caps: &Caps) -> Plan {
+        // The kernel reads what is there for the gradient alone, and the weight where there is one.
+        let [x, upstream, moments, weight] = match sums {
+            None => [0; 4],
+            Some(Sums { of: Of::Weighted, .. }) => [1, 0, 2, 3],
+            Some(_) => [1, 0, 2, 1],
+        }
+        .map(Binding::Input);
         let (width, lanes) = self.reading();
         // A part for so many words of each invocation, until there are invocations enough.
         let most = self.count() / (16 * lanes * width);
         let parts = (INVOCATIONS / (self.channels * lanes).max(1)).min(most);
         if parts < 2 {
-            return Plan::one(self.kernel(sums, 1, [x, upstream, moments, Binding::Output], caps));
+            return Plan::one(self.kernel(sums, 1, [x, upstream, moments, weight, Binding::Output], caps));
         }
         // A partial result is a vector.
         let joined = Channels { outer: parts, length: 4, ..self };
         Plan {
             kernels: vec![
-                self.kernel(sums, parts, [x, upstream, moments, Binding::Scratch(0)], caps),
-                joined.kernel(sums, 1, [Binding::Written(0), upstream, moments, Binding::Output], caps),
+                self.kernel(sums, parts, [x, upstream, moments, weight, Binding::Scratch(0)], caps),
+                joined.kernel(
+                    sums,
+                    1,
+                    [Binding::Written(0), upstream, moments, weight, Binding::Output],
+                    caps,
+                ),
             ],
             scratch: vec![parts * self.channels * 16],
             ..Plan::default()
@@ -113,13 +124,18 @@ impl Channels {
     }
 
     /// A dispatch with each channel in so many parts.
-    fn kernel(self, sums: bool, parts: usize, bindings: [Binding; 4], caps: &Caps) -> Kernel {
+    fn kernel(self, sums: Option<Sums>, parts: usize, bindings: [Binding; 5], caps: &Caps) -> Kernel {
         let (width, lanes) = self.reading();
         let (length, count) = (self.length / width, self.count() / width);
-        let (join, partial) = (bindings[0] == Binding::Written(0), bindings[3] == Binding::Scratch(0));
+        let (join, partial) = (bindings[0] == Binding::Written(0), bindings[4] == Binding::Scratch(0));
         let subgroups = !self.by_columns(width) && caps.subgroups_within(lanes);
         let steps = [lanes / length.max(1), lanes % length.max(1)];
         let sizes = [self.channels, length, count, count.div_ceil(parts), parts, steps[0], steps[1]];
+        let (weighted, across, eps) = match sums.map(|sums| sums.of) {
+            Some(Of::Weighted) => (true, false, 0.0),
+            Some(Of::Across { eps }) => (false, true, f32::from_bits(eps)),
+            _ => (false, false, 0.0),
+        };
         Kernel {
             shader: Shader::file("channels", include_str!("../../../shaders/channels.wgsl")),
             constants: vec![
@@ -128,12 +144,14 @@ impl Channels {
                 ("LANES", format!("{lanes}u").into()),
                 ("SUBGROUPS", subgroups.to_string().into()),
                 ("COLUMNS", self.by_columns(width).to_string().into()),
-                ("SUMS", sums.to_string().into()),
+                ("SUMS", sums.is_some().to_string().into()),
+                ("WEIGHTED", weighted.to_string().into()),
+                ("ACROSS", across.to_string().into()),
                 ("PARTIAL", partial.to_string().into()),
                 ("JOIN", join.to_string().into()),
             ],
             bindings: bindings.to_vec(),
-            params: sizes.map(|size| size as u32).to_vec(),
+            params: sizes.iter().map(|&size| size as u32).chain([eps.to_bits()]).collect(),
             groups: Kernel::fold((self.channels * parts).div_ceil(256 / lanes), caps),
         }
     }
@@ -164,7 +182,7 @@ impl Op for Moments {
         // Count, mean and sum of the squared distances from it, joined as in the shader.
         let found = self.channels.fold(
             [inputs[0].slice()],
-            |[values], _| {
+            |[values], _, _| {
                 let count = values.len() as f64;
                 let mean = f64::from(sum(values)) / count;
                 (count, mean, f64::from(squares(values, mean as f32)))
@@ -189,7 +207,7 @@ impl Op for Moments {
     }
 
     fn gpu(&self, _: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
-        Some(self.channels.gpu(false, caps))
+        Some(self.channels.gpu(None, caps))
     }
 
     fn gradient(&self, inputs: &[Tensor], output: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -200,10 +218,56 @@ impl Op for Moments {
     }
 }
 
-/// The sums of `upstream` and of `upstream * (x - mean)` over each channel, `[2, channels]`, of upstream, x and its
-/// moments: what the gradient of a norm needs.
-#[derive(Debug, Hash)]
-pub(super) struct Sums(pub Channels);
+/// Two sums over each channel, `[2, channels]`, of upstream, x and moments: what the gradient of a norm needs.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) struct Sums {
+    pub channels: Channels,
+    pub of: Of,
+}
+
+/// What is summed.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) enum Of {
+    /// `upstream` and `upstream * (x - mean)`, by each channel's moments.
+    Upstream,
+    /// The same of `upstream * weight`, a further input of a weight for each element of a channel.
+    Weighted,
+    /// `upstream` and `upstream * (x - mean) / sqrt(variance + eps)`, by moments of what lies across the
+    /// channels, `[2, outer]`; lengths are 1.
+    Across {
+        /// The bits of an f32.
+        eps: u32,
+    },
+}
+
+impl Sums {
+    /// Those by moments across the channels: rows are taken in order, a part of them by each thread.
+    fn across(self, eps: f32, [upstream, x, moments]: [&[f32]; 3]) -> Vec<[f64; 2]> {
+        const ROWS: usize = 64;
+        let Channels { outer, channels, .. } = self.channels;
+        let mut parts = vec![0.0; outer.div_ceil(ROWS) * 2 * channels];
+        parallel::chunks(&mut parts, (2 * channels).max(1), 1, |part, sums| {
+            let (first, second) = sums.split_at_mut(channels);
+            for row in part * ROWS..outer.min((part + 1) * ROWS) {
+                let (mean, scale) = (moments[row], 1.0 / (moments[outer + row] + eps).sqrt());
+                let [upstream, x] = [upstream, x].map(|tensor| &tensor[row * channels..][..channels]);
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let sums = first.iter_mut().zip(second.iter_mut());
+                        for ((first, second), (&upstream, &x)) in sums.zip(upstream.iter().zip(x)) {
+                            *first += upstream;
+                            *second += upstream * ((x - mean) * scale);
+                        }
+                    },
+                );
+            }
+        });
+        let total =
+            |place: usize| parts.iter().skip(place).step_by(2 * channels).map(|&sum| f64::from(sum)).sum();
+        (0..channels).map(|channel| [total(channel), total(channels + channel)]).collect()
+    }
+}
 
 impl Op for Sums {
     fn name(&self) -> &'static str {
@@ -211,7 +275,7 @@ impl Op for Sums {
     }
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        pair(inputs[0], self.0)
+        pair(inputs[0], self.channels)
     }
 
     fn flops(&self, inputs: &[Spec], _: &Spec) -> u64 {
@@ -219,12 +283,35 @@ impl Op for Sums {
     }
 
     fn cpu(&self, inputs: &[View], output: &mut Output) -> Result<()> {
-        let means: &[f32] = inputs[2].slice();
-        let found = self.0.fold(
-            [inputs[0].slice(), inputs[1].slice()],
-            |[upstream, x], channel| [sum(upstream), weighted(upstream, x, means[channel])].map(f64::from),
-            |a, b| [a[0] + b[0], a[1] + b[1]],
-        );
+        let [upstream, x, means] = [0, 1, 2].map(|input: usize| inputs[input].slice::<f32>());
+        let sums = |upstream: &[f32], x: &[f32], channel: usize| {
+            [sum(upstream), weighted(upstream, x, means[channel])].map(f64::from)
+        };
+        let join = |a: [f64; 2], b: [f64; 2]| [a[0] + b[0], a[1] + b[1]];
+        let found = match self.of {
+            Of::Upstream => self.channels.fold(
+                [upstream, x],
+                |[upstream, x], channel, _| sums(upstream, x, channel),
+                join,
+            ),
+            Of::Weighted => {
+                let weight: &[f32] = inputs[3].slice();
+                let product = |[upstream, x]: [&[f32]; 2], channel, at: usize| {
+                    let mut products = [0.0; CHUNK];
+                    let factors = upstream.iter().zip(&weight[at..]);
+                    products
+                        .iter_mut()
+                        .zip(factors)
+                        .for_each(|(product, (&upstream, &weight))| *product = upstream * weight);
+                    sums(&products[..upstream.len()], x, channel)
+                };
+                self.channels.fold([upstream, x], product, join)
+            }
+            Of::Across { eps } => {
+                write_pair(output, self.across(f32::from_bits(eps), [upstream, x, means]).into_iter());
+                return Ok(());
+            }
+        };
         write_pair(output, found.into_iter().map(Option::unwrap_or_default));
         Ok(())
     }
@@ -234,7 +321,7 @@ impl Op for Sums {
     }
 
     fn gpu(&self, _: &[Spec], _: &Spec, caps: &Caps) -> Option<Plan> {
-        Some(self.0.gpu(true, caps))
+        Some(self.channels.gpu(Some(*self), caps))
     }
 
     fn gradient(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {

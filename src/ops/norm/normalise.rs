@@ -1,7 +1,7 @@
 //! `(x - mean) / sqrt(variance + eps) * weight + bias` by the input's own moments: elementwise with its
 //! neighbours, and a gradient of one pass for its sums and one for the input's.
 
-use super::channels::{Moments, Sums, halves};
+use super::channels::{Channels, Moments, Of, Sums, halves};
 use crate::expr::{Expr, Row};
 use crate::graph::grad::differentiable;
 use crate::ops::elementwise::{ADD, MUL};
@@ -14,6 +14,8 @@ use crate::{Op, Result, Spec, Tensor};
 struct Normalise {
     moments: Moments,
     eps: f64,
+    /// Whether parameters are for each element of a channel, not for each channel.
+    each: bool,
     weight: bool,
     bias: bool,
 }
@@ -29,11 +31,16 @@ impl Normalise {
         [self.weight, self.bias].map(|is| is.then(|| given.next()).flatten())
     }
 
+    /// A parameter in a shape that broadcasts to the input's.
+    fn seen(&self, parameter: &Tensor) -> Result<Tensor> {
+        if self.each { Ok(parameter.clone()) } else { parameter.reshape(&self.moments.kept[..]) }
+    }
+
     /// One over the deviation, times the weight.
     fn scale(&self, variance: &Tensor, weight: Option<&Tensor>) -> Result<Tensor> {
         let inverse = variance.add(self.eps)?.rsqrt()?;
         match weight {
-            Some(weight) => weight.reshape(&self.moments.kept[..])?.mul(&inverse),
+            Some(weight) => self.seen(weight)?.mul(&inverse),
             None => Ok(inverse),
         }
     }
@@ -46,7 +53,7 @@ impl Normalise {
         let centred = x.sub(&mean)?;
         let scale = self.scale(&variance, weight)?;
         Ok(match bias {
-            Some(bias) => [centred.mul(&scale)?, bias.reshape(&kept[..])?.broadcast_to(x.shape())?],
+            Some(bias) => [centred.mul(&scale)?, self.seen(bias)?.broadcast_to(x.shape())?],
             None => [centred, scale.broadcast_to(x.shape())?],
         })
     }
@@ -81,14 +88,34 @@ impl Op for Normalise {
         } else {
             let [weight, bias] = self.parameters(parameters);
             let [mean, variance] = halves(moments, kept)?;
-            let [total, product] = halves(&Tensor::apply(Sums(*channels), &[upstream, x, moments])?, kept)?;
+            let sums = |channels, of, more: &[&Tensor]| {
+                let inputs = [&[upstream, x, moments], more].concat();
+                Tensor::apply(Sums { channels, of }, &inputs)
+            };
+            // The gradient of x over the deviation, and what weights it after that.
+            let (found, upstream, after) = match weight {
+                Some(weight) if self.each => {
+                    (sums(*channels, Of::Weighted, &[weight])?, &upstream.mul(weight)?, None)
+                }
+                _ => (sums(*channels, Of::Upstream, &[])?, upstream, weight),
+            };
+            let [total, product] = halves(&found, kept)?;
             let inverse = self.scale(&variance, None)?;
             let share = 1.0 / channels.count() as f64;
             let slope = product.mul(&inverse.square()?)?.mul(share)?;
             let rest = upstream.sub(&total.mul(share)?)?.sub(&x.sub(&mean)?.mul(&slope)?)?;
-            let of_x = rest.mul(&self.scale(&variance, weight)?)?;
-            let of_weight = weight.map(|weight| product.mul(&inverse)?.reshape(weight.shape()));
-            let of_bias = bias.map(|bias| total.reshape(bias.shape()));
+            let of_x = rest.mul(&self.scale(&variance, after)?)?;
+            let [of_bias, of_weight] = if self.each {
+                let columns = Channels { outer: channels.channels, channels: channels.length, length: 1 };
+                halves(
+                    &sums(columns, Of::Across { eps: (self.eps as f32).to_bits() }, &[])?,
+                    &[columns.channels],
+                )?
+            } else {
+                [total, product.mul(&inverse)?]
+            };
+            let of_weight = weight.map(|weight| of_weight.reshape(weight.shape()));
+            let of_bias = bias.map(|bias| of_bias.reshape(bias.shape()));
             let parameters = [of_weight, of_bias].into_iter().flatten().map(|found| found.map(Some));
             [vec![Some(of_x)], parameters.collect::<Result<_>>()?]
         };
@@ -96,14 +123,16 @@ impl Op for Normalise {
     }
 }
 
-/// `x` normalised by its `moments`, which [`Moments`] of this kind made of it.
+/// `x` normalised by its `moments`, which [`Moments`] of this kind made of it; the parameters are for each
+/// channel, or for each element of one if `each`, of a single outer.
 pub(super) fn normalised(
     x: &Tensor,
     (tensor, moments): (&Tensor, Moments),
     [weight, bias]: [Option<&Tensor>; 2],
+    each: bool,
     eps: f64,
 ) -> Result<Tensor> {
-    let op = Normalise { moments, eps, weight: weight.is_some(), bias: bias.is_some() };
+    let op = Normalise { moments, eps, each, weight: weight.is_some(), bias: bias.is_some() };
     let parameters: Vec<Tensor> = [weight, bias].into_iter().flatten().cloned().collect();
     // The gradient starts from x: nothing in between is kept for it.
     let [a, b] = no_grad(|| op.operands(x, tensor, &parameters))?;

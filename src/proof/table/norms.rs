@@ -1,5 +1,6 @@
 //! Normalisation.
 
+use crate::Tensor;
 use crate::proof::case::{Array, Case, Input};
 use crate::proof::reference as r;
 
@@ -79,11 +80,18 @@ pub fn norms(cases: &mut Vec<Case>) {
             ));
         }
     }
+    let pair = || [Input::floats(&[5, 12]), Input::within(&[12], 0.5, 2.0)];
+    let standardised = |x: &[Array]| r::standardised(&x[0], &[1], 1e-5);
+    let weighted = |x: &[Tensor]| x[0].layer_norm(&[12], Some(&x[1]), None, 1e-5);
+    push(Case::new("layer_norm/weight_alone", pair(), weighted, move |x| standardised(x) * &x[1]));
+    let biased = |x: &[Tensor]| x[0].layer_norm(&[12], None, Some(&x[1]), 1e-5);
+    push(Case::new("layer_norm/bias_alone", pair(), biased, move |x| standardised(x) + &x[1]));
     for (name, input, shape) in [
         ("row", Input::floats(&[4, 7]), vec![7]),
         ("long", Input::floats(&[2, 1025]), vec![1025]),
         ("vectors", Input::floats(&[3, 64]), vec![64]),
         ("in_parts", Input::floats(&[2, 33_000]), vec![33_000]),
+        ("rows", Input::floats(&[700, 6]), vec![6]),
         ("image", Input::floats(&[3, 4, 5]), vec![4, 5]),
         ("permuted", Input::floats(&[6, 3]).permute(&[1, 0]), vec![6]),
         ("one", Input::floats(&[3, 2, 1]), vec![2, 1]),
