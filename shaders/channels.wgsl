@@ -1,6 +1,7 @@
-// What a norm takes of each channel of x [outer, channels, length], in one pass: the mean and the variance,
-// or for its gradient the sums of `upstream`, or of that times a weight, and of the same times `x - mean`, or
-// times x normalised by the moments of what lies across the channels. LANES invocations share a channel. Where channels are few each is cut into parts, which a second dispatch joins.
+// What a norm takes of each channel of x [outer, channels, length], in one pass: the mean and the variance, or
+// for its gradient the sums of `upstream`, which may be weighted, and of its products with `x - mean`, or with x
+// normalised by the moments of what lies across the channels. LANES invocations share a channel. Where channels
+// are few each is cut into parts, which a second dispatch joins.
 //
 // Deviations are counted from the first element that an invocation sees, so that no large squares cancel, and
 // joined by the rule of Chan, Golub and LeVeque 1979.

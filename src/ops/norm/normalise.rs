@@ -1,5 +1,6 @@
 //! `(x - mean) / sqrt(variance + eps) * weight + bias` by the input's own moments: elementwise with its
-//! neighbours, and a gradient of one pass for its sums and one for the input's.
+//! neighbours, and a gradient of one pass for its sums and one for the input's, and one more for parameters of
+//! each element.
 
 use super::channels::{Channels, Moments, Of, Sums, halves};
 use crate::expr::{Expr, Row};
