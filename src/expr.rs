@@ -244,6 +244,28 @@ pub struct Program {
 }
 
 impl Program {
+    /// A row over inputs of these dtypes, and numbers.
+    pub(crate) fn of_row(
+        row: &'static Row,
+        numbers: &Numbers,
+        dtype: impl Fn(usize) -> DType,
+        to: DType,
+    ) -> Program {
+        let (mut inputs, mut scalars) = (Vec::new(), Vec::new());
+        let number = |scalar: Scalar| {
+            scalars.push(scalar);
+            (Arg::Scalar(scalars.len() - 1), scalar.dtype)
+        };
+        let input = |at| {
+            inputs.push(dtype(at));
+            (Arg::Input(at), dtype(at))
+        };
+        let args = row.arguments(numbers, number, input);
+        let last = args.len() - 1;
+        let step = Step { row, args: [0, 1, 2].map(|i| args[i.min(last)].0), from: args[last].1, to };
+        Program { inputs, scalars, steps: vec![step] }
+    }
+
     /// Whether nothing is computed, and from nothing.
     pub fn is_empty(&self) -> bool {
         self.inputs.is_empty() && self.scalars.is_empty() && self.steps.is_empty()

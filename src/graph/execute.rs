@@ -7,8 +7,9 @@ use super::schedule::Schedules;
 use crate::device::cpu::threads;
 use crate::device::{Argument, Buffer, Coming, Device, DeviceKind};
 use crate::ops::fused::{Fused, Operand, Together};
-use crate::tensor::Node;
+use crate::tensor::{Inputs, Node};
 use crate::{DType, Error, Op, Result, Spec, Tensor};
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// A node in a graph being run; inputs are item numbers, always lower than the item's own.
 pub(super) struct Item {
     pub node: Arc<Node>,
-    pub inputs: Vec<usize>,
+    pub inputs: SmallVec<[usize; 3]>,
     /// Has no value yet.
     pub pending: bool,
     /// Its value is asked for, or somebody outside this graph holds a handle to it.
@@ -122,7 +123,7 @@ fn undisturbed(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Item>> {
     static RUNS: AtomicU64 = AtomicU64::new(1);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let mut nodes: Vec<(Arc<Node>, Option<Vec<Tensor>>)> = Vec::new();
+    let mut nodes: Vec<(Arc<Node>, Option<Inputs>)> = Vec::new();
     let new = |tensor: &&Tensor| tensor.inner().mark.first(run);
     let entry = |tensor: &Tensor| (tensor.inner().clone(), None);
     nodes.extend(targets.iter().copied().filter(new).map(entry));
@@ -131,7 +132,7 @@ pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Syn
         let state = node.state();
         let inputs = state.value.is_none().then(|| state.inputs.clone());
         drop(state);
-        if inputs.as_ref().is_some_and(Vec::is_empty) && node.depth > 0 {
+        if inputs.as_ref().is_some_and(|inputs| inputs.is_empty()) && node.depth > 0 {
             let message = "the value was dropped, and its inputs were released by an optimiser step or lost to an earlier error";
             return Err(Error::op(node.op.name(), message));
         }

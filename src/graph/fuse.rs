@@ -4,7 +4,7 @@
 mod tests;
 
 use super::execute::Item;
-use crate::expr::{Arg, Expr, Numbers, Program, Row, Scalar, Step};
+use crate::expr::{Arg, Expr, Numbers, Program, Scalar, Step};
 use crate::ops::elementwise::CAST_F16;
 use crate::ops::epilogue::Epilogue;
 use crate::ops::fused::{Fused, Together};
@@ -76,12 +76,15 @@ impl Steps {
     /// The steps with the numbers of a graph.
     fn of(&self, items: &[Item]) -> Fused {
         let mut program = self.fused.program.clone();
-        for (scalar, &(item, argument)) in program.scalars.iter_mut().zip(&self.constants) {
-            match items[item].node.op.expr() {
-                Some(Expr::Constant(number)) => *scalar = number,
-                Some(Expr::Partial(_, numbers)) => *scalar = numbers[argument].unwrap_or(*scalar),
-                Some(Expr::Row(_)) | None => {}
-            }
+        for (scalar, &(item, number)) in program.scalars.iter_mut().zip(&self.constants) {
+            let op = &*items[item].node.op;
+            let found = match op.expr() {
+                Some(Expr::Constant(number)) => Some(number),
+                Some(Expr::Partial(_, numbers)) => numbers.into_iter().flatten().nth(number),
+                Some(Expr::Row(_)) => None,
+                None => Fused::of(op).and_then(|fused| fused.program.scalars.get(number).copied()),
+            };
+            *scalar = found.unwrap_or(*scalar);
         }
         Fused { program, ..self.fused }
     }
@@ -129,7 +132,7 @@ const LATE_BYTES: usize = 64 << 10;
 /// Steps that are rather computed again for each kernel that needs them than written and read.
 const CHEAP_STEPS: usize = 4;
 
-/// A number of the graph: an argument of an item's, or a constant item.
+/// A number of the graph: an item, and which of its numbers.
 type Number = (usize, usize);
 
 /// An elementwise program with the items it reads.
@@ -170,16 +173,22 @@ impl Part {
 
     /// Adds the steps of `other` that are not there yet; returns where its result is.
     fn append(&mut self, other: &Part) -> Arg {
-        let inputs: Vec<usize> = other.inputs.iter().map(|&(root, spec)| self.input(root, spec)).collect();
+        let inputs = other.inputs.iter().map(|&(root, spec)| Arg::Input(self.input(root, spec)));
+        let inputs: Vec<Arg> = inputs.collect();
         let scalars = other.constants.iter().zip(&other.program.scalars);
         let scalars: Vec<Arg> = scalars.map(|(&number, &scalar)| self.scalar(number, scalar)).collect();
-        let mut steps: Vec<Arg> = Vec::with_capacity(other.program.steps.len());
+        self.run(&other.program, &inputs, &scalars)
+    }
+
+    /// Adds the steps of a program that are not there yet, with its inputs and scalars; returns where its result is.
+    fn run(&mut self, program: &Program, inputs: &[Arg], scalars: &[Arg]) -> Arg {
+        let mut steps: Vec<Arg> = Vec::with_capacity(program.steps.len());
         let moved = |arg: Arg, steps: &[Arg]| match arg {
-            Arg::Input(i) => Arg::Input(inputs[i]),
+            Arg::Input(i) => inputs[i],
             Arg::Scalar(i) => scalars[i],
             Arg::Step(i) => steps[i],
         };
-        for step in &other.program.steps {
+        for step in &program.steps {
             let step = Step { args: step.args.map(|arg| moved(arg, &steps)), ..*step };
             let known = self.program.steps.iter().position(|known| *known == step);
             steps.push(Arg::Step(known.unwrap_or_else(|| {
@@ -187,18 +196,27 @@ impl Part {
                 self.program.steps.len() - 1
             })));
         }
-        moved(other.program.result(), &steps)
+        moved(program.result(), &steps)
+    }
+
+    /// Fused or not, a half-precision result is rounded to half precision.
+    fn round(&mut self, dtype: DType) {
+        let last = self.program.steps.last();
+        if dtype == DType::F16 && last.is_some_and(|last| *last.row != CAST_F16) {
+            let result = self.program.result();
+            self.program.steps.push(Step {
+                row: &CAST_F16,
+                args: [result; 3],
+                from: DType::F32,
+                to: DType::F16,
+            });
+        }
     }
 
     /// Whether its result is as soon computed again as read.
     fn cheap(&self) -> bool {
         let whole = |&&(_, spec): &&(usize, Spec)| spec.layout.extent().len() >= spec.elements();
         self.program.steps.len() <= CHEAP_STEPS && self.inputs.iter().filter(whole).count() <= 1
-    }
-
-    fn step(&mut self, row: &'static Row, args: &[Arg], from: DType, to: DType) {
-        let arg = |i: usize| args[i.min(args.len() - 1)];
-        self.program.steps.push(Step { row, args: [arg(0), arg(1), arg(2)], from, to });
     }
 
     fn form(self, spec: &Spec, output: usize) -> Form {
@@ -223,7 +241,7 @@ pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
     let mut consumers = vec![Consumers::default(); items.len()];
     for (at, item) in items.iter().enumerate() {
         let runs = item.pending && !item.node.view;
-        let elementwise = runs && matches!(item.node.op.expr(), Some(Expr::Row(_) | Expr::Partial(..)));
+        let elementwise = runs && is_elementwise(&*item.node.op);
         for &input in &item.inputs {
             let consumers = &mut consumers[input];
             consumers.others |= !elementwise;
@@ -238,80 +256,60 @@ pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
         }
         let spec = &item.node.spec;
         let operands = |at: usize| (items[at].root, items[at].node.spec);
-        let expr = item.node.op.expr();
-        match expr {
-            Some(Expr::Constant(scalar)) => {
-                let mut part = Part::default();
-                part.scalar((at, 0), scalar);
-                tasks.push(part.form(spec, at));
+        if let Some(Expr::Constant(scalar)) = item.node.op.expr() {
+            let mut part = Part::default();
+            part.scalar((at, 0), scalar);
+            tasks.push(part.form(spec, at));
+            continue;
+        }
+        let Some(own) = program(items, item) else {
+            let inputs: Vec<_> = item.inputs.iter().map(|&input| operands(input)).collect();
+            let whole = Whole { item: at, own: inputs.len(), ..Whole::default() };
+            tasks.push(Form::new(Work::Op(whole), inputs, at));
+            continue;
+        };
+        let mut part = Part::default();
+        // Inputs past those of the program are there for the gradient.
+        let taken = own.inputs.len();
+        let mut args: Vec<Arg> = Vec::with_capacity(taken);
+        for (position, &input) in item.inputs[..taken].iter().enumerate() {
+            if let Some(same) = item.inputs[..position].iter().position(|&other| other == input) {
+                args.push(args[same]);
+                continue;
             }
-            Some(Expr::Row(row) | Expr::Partial(row, _)) => {
-                let mut part = Part::default();
-                let mut args: Vec<Arg> = Vec::with_capacity(3);
-                // The dtype of the last argument.
-                let mut from = spec.dtype;
-                let numbers = if let Some(Expr::Partial(_, numbers)) = expr { numbers } else { [None; 3] };
-                let arity = row.rule.arity();
-                // Inputs past those of the row are there for the gradient.
-                let taken = arity - numbers[..arity].iter().flatten().count();
-                let mut inputs = item.inputs[..taken].iter().copied().enumerate();
-                for (argument, number) in numbers[..arity].iter().enumerate() {
-                    if let Some(scalar) = *number {
-                        from = scalar.dtype;
-                        args.push(part.scalar((at, argument), scalar));
-                        continue;
+            let root = &items[items[input].root];
+            if let (true, Some(Expr::Constant(scalar))) = (root.pending, root.node.op.expr()) {
+                args.push(part.scalar((items[input].root, 0), scalar));
+                continue;
+            }
+            // The inputs still to come need a place each at most.
+            let room = MAX_INPUTS.saturating_sub(taken - position - 1 + part.inputs.len());
+            if let Some(producer) = deferred[input].take() {
+                let steps = [&part.program, &producer.program, &own].map(|program| program.steps.len());
+                if part.added_by(&producer) <= room && steps.iter().sum::<usize>() <= MAX_STEPS {
+                    // The first step goes on from what only it needs.
+                    if consumers[input].count == 1 && part.program.is_empty() {
+                        part = producer;
+                        args.push(part.program.result());
+                    } else {
+                        args.push(part.append(&producer));
+                        deferred[input] = Some(producer);
                     }
-                    let Some((position, input)) = inputs.next() else { continue };
-                    from = items[input].node.spec.dtype;
-                    if let Some(same) = item.inputs[..position].iter().position(|&other| other == input) {
-                        args.push(args[nth_input(&numbers, same)]);
-                        continue;
-                    }
-                    let root = &items[items[input].root];
-                    if let (true, Some(Expr::Constant(scalar))) = (root.pending, root.node.op.expr()) {
-                        args.push(part.scalar((items[input].root, 0), scalar));
-                        continue;
-                    }
-                    // The inputs still to come need a place each at most.
-                    let room = MAX_INPUTS - (taken - position - 1) - part.inputs.len();
-                    if let Some(producer) = deferred[input].take() {
-                        if part.added_by(&producer) <= room
-                            && part.program.steps.len() + producer.program.steps.len() < MAX_STEPS
-                        {
-                            // The first step goes on from what only it needs.
-                            if consumers[input].count == 1 && part.program.is_empty() {
-                                part = producer;
-                                args.push(part.program.result());
-                            } else {
-                                args.push(part.append(&producer));
-                                deferred[input] = Some(producer);
-                            }
-                            continue;
-                        }
-                        tasks.push(producer.form(&items[input].node.spec, input));
-                    }
-                    let (root, spec) = operands(input);
-                    args.push(Arg::Input(part.input(root, spec)));
+                    continue;
                 }
-                part.step(row, &args, from, spec.dtype);
-                let fits =
-                    fuse && !item.keep && !consumers[at].others && (consumers[at].count == 1 || part.cheap());
-                if fits {
-                    if spec.dtype == DType::F16 && !std::ptr::eq(row, &CAST_F16) {
-                        // Fused or not, a half-precision result is rounded to half precision.
-                        let result = part.program.result();
-                        part.step(&CAST_F16, &[result], DType::F32, DType::F16);
-                    }
-                    deferred[at] = Some(part);
-                } else {
-                    tasks.push(part.form(spec, at));
-                }
+                tasks.push(producer.form(&items[input].node.spec, input));
             }
-            None => {
-                let inputs: Vec<_> = item.inputs.iter().map(|&input| operands(input)).collect();
-                let whole = Whole { item: at, own: inputs.len(), ..Whole::default() };
-                tasks.push(Form::new(Work::Op(whole), inputs, at));
-            }
+            let (root, spec) = operands(input);
+            args.push(Arg::Input(part.input(root, spec)));
+        }
+        let numbers = own.scalars.iter().enumerate();
+        let scalars: Vec<Arg> = numbers.map(|(i, &scalar)| part.scalar((at, i), scalar)).collect();
+        part.run(&own, &args, &scalars);
+        if fuse && !item.keep && !consumers[at].others && (consumers[at].count == 1 || part.cheap()) {
+            part.round(spec.dtype);
+            deferred[at] = Some(part);
+        } else {
+            tasks.push(part.form(spec, at));
         }
     }
     // The items whose buffers outlive the graph.
@@ -326,10 +324,27 @@ pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
     tasks
 }
 
-/// Which argument of a row the input of this place is.
-fn nth_input(numbers: &Numbers, place: usize) -> usize {
-    let inputs = numbers.iter().enumerate().filter(|(_, number)| number.is_none());
-    inputs.map(|(argument, _)| argument).nth(place).unwrap_or(place)
+fn is_elementwise(op: &dyn Op) -> bool {
+    match op.expr() {
+        Some(Expr::Row(_) | Expr::Partial(..)) => true,
+        Some(Expr::Constant(_)) => false,
+        None => Fused::of(op).is_some(),
+    }
+}
+
+/// The elementwise steps that an item is, over its first inputs.
+fn program(items: &[Item], item: &Item) -> Option<Program> {
+    let Node { op, spec, .. } = &*item.node;
+    let row = |row, numbers| {
+        let dtype = |at: usize| items[item.inputs[at]].node.spec.dtype;
+        Program::of_row(row, numbers, dtype, spec.dtype)
+    };
+    match op.expr() {
+        Some(Expr::Row(only)) => Some(row(only, &Numbers::default())),
+        Some(Expr::Partial(partial, numbers)) => Some(row(partial, &numbers)),
+        Some(Expr::Constant(_)) => None,
+        None => Fused::of(&**op).map(|fused| fused.program.clone()),
+    }
 }
 
 /// Marks what is rather run [together](Together) with others, and puts those of them at the end for whose results

@@ -1,17 +1,17 @@
 //! Reverse-mode differentiation: a walk over the recorded graph that names no operation.
 
-use crate::tensor::no_grad;
+use crate::tensor::{Inputs, no_grad};
 use crate::{Error, Result, Tensor};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// The gradients of a scalar by tensor, from [`Tensor::backward`].
 #[derive(Clone, Debug)]
 pub struct Gradients {
     loss: Tensor,
-    by_id: HashMap<u64, Tensor>,
+    by_id: FxHashMap<u64, Tensor>,
     /// The nodes that gradient flowed through: an optimiser step ends their history.
-    visited: Arc<HashSet<u64>>,
+    visited: Arc<FxHashSet<u64>>,
 }
 
 impl Gradients {
@@ -175,13 +175,13 @@ fn walk(
     upstream: Tensor,
     wanted: Option<&[&Tensor]>,
     ends: bool,
-) -> Result<(HashMap<u64, Tensor>, HashSet<u64>)> {
-    let wanted: Option<HashSet<u64>> = wanted.map(|inputs| inputs.iter().map(|t| t.id()).collect());
+) -> Result<(FxHashMap<u64, Tensor>, FxHashSet<u64>)> {
+    let wanted: Option<FxHashSet<u64>> = wanted.map(|inputs| inputs.iter().map(|t| t.id()).collect());
     let inputs_of = |tensor: &Tensor| match &wanted {
-        Some(wanted) if ends && wanted.contains(&tensor.id()) => Ok(Vec::new()),
+        Some(wanted) if ends && wanted.contains(&tensor.id()) => Ok(Inputs::new()),
         _ => inputs_of(tensor),
     };
-    let mut visited = HashSet::new();
+    let mut visited = FxHashSet::default();
     let mut order = Vec::new();
     let mut stack = vec![result.clone()];
     while let Some(tensor) = stack.pop() {
@@ -193,7 +193,7 @@ fn walk(
     // Numbers grow in the order of recording, so every node comes after all that use it.
     order.sort_unstable_by_key(|tensor| std::cmp::Reverse(tensor.id()));
 
-    let mut gradients = HashMap::from([(result.id(), upstream)]);
+    let mut gradients = FxHashMap::from_iter([(result.id(), upstream)]);
     for tensor in order {
         let Some(upstream) = gradients.get(&tensor.id()).cloned() else { continue };
         let inputs = inputs_of(&tensor)?;
@@ -222,7 +222,7 @@ fn walk(
     Ok((gradients, visited))
 }
 
-fn inputs_of(tensor: &Tensor) -> Result<Vec<Tensor>> {
+fn inputs_of(tensor: &Tensor) -> Result<Inputs> {
     let state = tensor.inner().state();
     if state.released && tensor.requires_grad() {
         return Err(Error::op(

@@ -10,6 +10,7 @@ mod schedule;
 pub use grad::Gradients;
 pub(crate) use schedule::Schedules;
 
+use crate::tensor::Inputs;
 use crate::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -22,12 +23,12 @@ pub fn eval<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
 
 /// Everything that `output` is computed from and that has not been computed yet, in the order of
 /// recording, with each node's inputs; what comes before a node that `ends` the walk is left out.
-pub(crate) fn recorded(output: &Tensor, ends: impl Fn(&Tensor) -> bool) -> Vec<(Tensor, Vec<Tensor>)> {
+pub(crate) fn recorded(output: &Tensor, ends: impl Fn(&Tensor) -> bool) -> Vec<(Tensor, Inputs)> {
     let mut nodes = BTreeMap::new();
     let mut stack = vec![output.clone()];
     while let Some(tensor) = stack.pop() {
         if let Entry::Vacant(place) = nodes.entry(tensor.id()) {
-            let inputs = if ends(&tensor) { Vec::new() } else { tensor.inner().state().inputs.clone() };
+            let inputs = if ends(&tensor) { Inputs::new() } else { tensor.inner().state().inputs.clone() };
             stack.extend(inputs.iter().cloned());
             place.insert((tensor, inputs));
         }

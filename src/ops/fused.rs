@@ -16,6 +16,7 @@ use crate::expr::{Access, Arg, Loop, Loops, Program, Step};
 use crate::parallel;
 use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use half::f16;
+use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
@@ -44,6 +45,12 @@ impl Fused {
     pub fn copy(spec: &Spec) -> Fused {
         let program = Program { inputs: vec![spec.dtype], ..Program::default() };
         Fused { program, shape: *spec.shape(), dtype: spec.dtype }
+    }
+
+    /// The steps of an operation that is nothing else.
+    pub fn of(op: &dyn Op) -> Option<&Fused> {
+        let op: &dyn Any = op;
+        op.downcast_ref()
     }
 
     /// The GPU's kernel, which writes over input `over`.

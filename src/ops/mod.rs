@@ -13,6 +13,7 @@ mod conv_transpose3d;
 mod einsum;
 pub mod elementwise;
 pub(crate) mod epilogue;
+pub(crate) mod formula;
 pub(crate) mod fused;
 mod gather;
 mod linear;

@@ -4,6 +4,7 @@ use super::sgd::decayed;
 use super::state::{State, Update, delegate_to_state};
 use super::{Optimizer, check_fraction, check_not_negative};
 use crate::nn::Params;
+use crate::ops::formula::Formula;
 use crate::{Gradients, Result};
 
 /// The arguments of torch.optim.Adam and AdamW.
@@ -97,19 +98,33 @@ impl Optimizer for AdamW {
 fn step(state: &mut State, options: &AdamOptions, gradients: Gradients, decay: f64, kept: f64) -> Result<()> {
     let ([beta1, beta2], lr) = (options.betas, state.learning_rate);
     state.step(gradients, |Update { value, gradient, step, state }| {
-        // Recorded for each use: a shared result would be a kernel of its own.
-        let first = decayed(value, gradient, decay)?.mul(1.0 - beta1)?;
-        let second = decayed(value, gradient, decay)?.square()?.mul(1.0 - beta2)?;
         let (mean, square) = match state {
-            [mean, square] => (mean.mul(beta1)?.add(&first)?, square.mul(beta2)?.add(&second)?),
-            _ => (first, second),
+            [mean, square] => (
+                Formula::record(|f| {
+                    f.tensor(mean) * beta1 + decayed(f, value, gradient, decay) * (1.0 - beta1)
+                })?,
+                Formula::record(|f| {
+                    let slope = decayed(f, value, gradient, decay);
+                    f.tensor(square) * beta2 + slope * slope * (1.0 - beta2)
+                })?,
+            ),
+            _ => (
+                Formula::record(|f| decayed(f, value, gradient, decay) * (1.0 - beta1))?,
+                Formula::record(|f| {
+                    let slope = decayed(f, value, gradient, decay);
+                    slope * slope * (1.0 - beta2)
+                })?,
+            ),
         };
         // The means start at 0; these make up for it.
         let (correction1, correction2) = (1.0 - beta1.powi(step), 1.0 - beta2.powi(step));
-        let deviation = square.sqrt()?.mul(1.0 / correction2.sqrt())?.add(options.eps)?;
-        let change = mean.mul(lr / correction1)?.div(&deviation)?;
         let kept = if options.spare_vectors && value.rank() < 2 { 1.0 } else { kept };
-        let value = if kept == 1.0 { value.sub(&change)? } else { value.mul(kept)?.sub(&change)? };
+        let value = Formula::record(|f| {
+            let deviation = f.tensor(&square).sqrt() * (1.0 / correction2.sqrt()) + options.eps;
+            let change = f.tensor(&mean) * (lr / correction1) / deviation;
+            let value = f.tensor(value);
+            if kept == 1.0 { value - change } else { value * kept - change }
+        })?;
         Ok((value, vec![mean, square]))
     })
 }

@@ -3,6 +3,7 @@
 use super::state::{State, Update, delegate_to_state};
 use super::{Optimizer, check_not_negative};
 use crate::nn::Params;
+use crate::ops::formula::{Formula, Term};
 use crate::{Error, Gradients, Result, Tensor};
 
 /// The arguments of torch.optim.SGD.
@@ -55,18 +56,26 @@ impl Optimizer for Sgd {
     fn step(&mut self, gradients: Gradients) -> Result<()> {
         let (o, lr) = (self.options, self.state.learning_rate);
         self.state.step(gradients, |Update { value, gradient, state, .. }| {
-            // Recorded for each use: a shared result would be a kernel of its own.
-            let direction = || decayed(value, gradient, o.weight_decay);
             if o.momentum == 0.0 {
-                return Ok((value.sub(&direction()?.mul(lr)?)?, Vec::new()));
+                let value =
+                    Formula::record(|f| f.tensor(value) - decayed(f, value, gradient, o.weight_decay) * lr)?;
+                return Ok((value, Vec::new()));
             }
-            let velocity = match state {
-                [velocity] => velocity.mul(o.momentum)?.add(&direction()?.mul(1.0 - o.dampening)?)?,
-                _ => direction()?,
-            };
-            let step =
-                if o.nesterov { direction()?.add(&velocity.mul(o.momentum)?)? } else { velocity.clone() };
-            Ok((value.sub(&step.mul(lr)?)?, vec![velocity]))
+            let velocity = Formula::record(|f| match state {
+                [velocity] => {
+                    f.tensor(velocity) * o.momentum
+                        + decayed(f, value, gradient, o.weight_decay) * (1.0 - o.dampening)
+                }
+                _ => decayed(f, value, gradient, o.weight_decay),
+            })?;
+            let value = Formula::record(|f| {
+                let step = match o.nesterov {
+                    true => decayed(f, value, gradient, o.weight_decay) + f.tensor(&velocity) * o.momentum,
+                    false => f.tensor(&velocity),
+                };
+                f.tensor(value) - step * lr
+            })?;
+            Ok((value, vec![velocity]))
         })
     }
 
@@ -74,6 +83,11 @@ impl Optimizer for Sgd {
 }
 
 /// The gradient of the loss with `decay / 2` times the parameter's squares added to it.
-pub(super) fn decayed(value: &Tensor, gradient: &Tensor, decay: f64) -> Result<Tensor> {
-    if decay == 0.0 { Ok(gradient.clone()) } else { value.mul(decay)?.add(gradient) }
+pub(super) fn decayed<'f, 'a>(
+    f: &'f Formula<'a>,
+    value: &'a Tensor,
+    gradient: &'a Tensor,
+    decay: f64,
+) -> Term<'f, 'a> {
+    if decay == 0.0 { f.tensor(gradient) } else { f.tensor(value) * decay + f.tensor(gradient) }
 }

@@ -60,6 +60,14 @@ impl State {
             let Some(gradient) = gradients.get(&value) else { continue };
             let slot = self.slots.get(&name).cloned().unwrap_or_default();
             let step = slot.step.saturating_add(1);
+            let kind = |tensor: &Tensor| (tensor.dtype(), *tensor.shape());
+            if kind(gradient) != kind(&value) {
+                let [of, to] = [gradient, &value].map(|x| format!("{} {}", x.dtype(), x.shape()));
+                return Err(Error::op(
+                    "optimizer",
+                    format!("the gradient of {name} is {of}, the parameter {to}"),
+                ));
+            }
             // Detached, so that the new value does not hold on to the old one.
             let value = value.detach();
             let gradient = if gradient.requires_grad() { &gradient.detach() } else { gradient };

@@ -15,6 +15,7 @@ use crate::expr::Expr;
 use crate::graph::execute::{self, Mark};
 use crate::ops::elementwise::{self, cast};
 use crate::{DType, Engine, Error, Layout, Op, Result, Shape, Spec};
+use smallvec::SmallVec;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,9 +65,12 @@ pub(crate) struct Node {
     state: Mutex<State>,
 }
 
+/// Mostly one to three, which take no memory of their own.
+pub(crate) type Inputs = SmallVec<[Tensor; 3]>;
+
 #[derive(Default)]
 pub(crate) struct State {
-    pub inputs: Vec<Tensor>,
+    pub inputs: Inputs,
     pub value: Option<Buffer>,
     /// Gave up inputs that gradient flowed to: there is no way back through this node.
     pub released: bool,
@@ -76,7 +80,7 @@ pub(crate) struct State {
 
 impl State {
     /// Forgets the inputs, and returns them.
-    pub fn release(&mut self) -> Vec<Tensor> {
+    pub fn release(&mut self) -> Inputs {
         self.released |= self.inputs.iter().any(Tensor::requires_grad);
         std::mem::take(&mut self.inputs)
     }
@@ -101,7 +105,7 @@ impl Drop for Node {
         while let Some(tensor) = pending.pop() {
             if let Some(mut node) = Arc::into_inner(tensor.node) {
                 let state = node.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-                pending.append(&mut state.inputs);
+                pending.extend(std::mem::take(&mut state.inputs));
             }
         }
     }
@@ -144,7 +148,7 @@ impl Tensor {
         if !op.half() && inputs.iter().any(|input| input.dtype() == DType::F16) {
             return Tensor::record_widened(op, inputs);
         }
-        let specs: Vec<Spec> = inputs.iter().map(|input| *input.spec()).collect();
+        let specs: SmallVec<[Spec; 3]> = inputs.iter().map(|input| *input.spec()).collect();
         let mut spec = output(&*op, &specs)?;
         let view = op.view(&specs[0].layout);
         if let Some(layout) = view {
@@ -245,7 +249,7 @@ impl Tensor {
     fn alias(&self, requires_grad: bool) -> Tensor {
         let value = self.node.state().value.clone();
         // A computed tensor is shared by its buffer, so that its history can go.
-        let inputs = if value.is_some() { Vec::new() } else { vec![self.clone()] };
+        let inputs = if value.is_some() { None } else { Some(self.clone()) }.into_iter().collect();
         Tensor::node(Node {
             id: next_id(),
             op: Arc::new(Alias),

@@ -43,7 +43,7 @@ pub(crate) static ADD: Row = Row {
     gradient: |_, _, g| Ok(vec![Some(g.clone()), Some(g.clone())]),
 };
 
-static SUB: Row = Row {
+pub(crate) static SUB: Row = Row {
     name: "sub",
     rule: Rule::Map(2),
     wgsl: "a - b",
@@ -63,7 +63,7 @@ pub(crate) static MUL: Row = Row {
     gradient: |x, _, g| Ok(vec![Some(g.mul(&x[1])?), Some(g.mul(&x[0])?)]),
 };
 
-static DIV: Row = Row {
+pub(crate) static DIV: Row = Row {
     name: "div",
     rule: Rule::Map(2),
     wgsl: "divide_{T}(a, b)",

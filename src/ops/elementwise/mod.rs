@@ -6,14 +6,17 @@ mod compare;
 mod inverse;
 mod unary;
 
-pub(crate) use arithmetic::{ADD, MUL};
+pub(crate) use arithmetic::{ADD, DIV, MUL, SUB};
 pub(crate) use compare::{CAST_F16, cast};
+pub(crate) use unary::SQRT;
 
 use super::constant::Constant;
 use super::fused::Fused;
 use crate::device::{Caps, Plan};
-use crate::expr::{Arg, Expr, Numbers, Program, Row, Scalar, Step};
+use crate::expr::{Expr, Numbers, Program, Row, Scalar};
+use crate::tensor::Inputs;
 use crate::{DType, Error, Op, Operand, Output, Result, Spec, Tensor, View};
+use smallvec::SmallVec;
 use std::any::Any;
 
 /// Every row, for the tests' table.
@@ -35,25 +38,8 @@ struct Elementwise {
 impl Elementwise {
     /// The program of this row alone.
     fn fused(&self, inputs: &[Spec], output: &Spec) -> Fused {
-        let mut scalars = Vec::new();
-        let number = |scalar: Scalar| {
-            scalars.push(scalar);
-            (Arg::Scalar(scalars.len() - 1), scalar.dtype)
-        };
-        let args = self.row.arguments(&self.numbers, number, |at| (Arg::Input(at), inputs[at].dtype));
-        let last = args.len() - 1;
-        let step = Step {
-            row: self.row,
-            args: [0, 1, 2].map(|i| args[i.min(last)].0),
-            from: args[last].1,
-            to: output.dtype,
-        };
-        let inputs = inputs.iter().map(|spec| spec.dtype).collect();
-        Fused {
-            program: Program { inputs, scalars, steps: vec![step] },
-            shape: *output.shape(),
-            dtype: output.dtype,
-        }
+        let program = Program::of_row(self.row, &self.numbers, |at| inputs[at].dtype, output.dtype);
+        Fused { program, shape: *output.shape(), dtype: output.dtype }
     }
 }
 
@@ -135,10 +121,10 @@ pub(crate) fn record(row: &'static Row, first: &Tensor, rest: &[Operand]) -> Res
     }
     let op = Elementwise { row, numbers };
     if !stretched {
-        return Tensor::apply(op, &tensors(first, rest).collect::<Vec<_>>());
+        return Tensor::apply(op, &tensors(first, rest).collect::<SmallVec<[&Tensor; 3]>>());
     }
-    let stretched = tensors(first, rest).map(|t| t.broadcast_to(shape)).collect::<Result<Vec<_>>>()?;
-    Tensor::apply(op, &stretched.iter().collect::<Vec<_>>())
+    let stretched = tensors(first, rest).map(|t| t.broadcast_to(shape)).collect::<Result<Inputs>>()?;
+    Tensor::apply(op, &stretched.iter().collect::<SmallVec<[&Tensor; 3]>>())
 }
 
 /// The tensors among operands.

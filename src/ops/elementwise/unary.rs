@@ -105,7 +105,7 @@ impl Tensor {
 
 macro_rules! float {
     ($row:ident, $name:literal, $wgsl:literal, |$a:ident| $value:expr, $gradient:expr) => {
-        static $row: Row = Row {
+        pub(crate) static $row: Row = Row {
             name: $name,
             rule: Rule::Map(1),
             wgsl: $wgsl,

@@ -10,7 +10,6 @@ use super::{Fused, GROUP};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::Access;
 use crate::{DType, Error, Identity, Op, Result, Spec, Tensor};
-use std::any::Any;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 
@@ -72,8 +71,7 @@ fn by_element(spec: &Spec, elements: usize) -> Option<bool> {
 impl Together {
     /// The program of an operation that can be a member.
     fn program(op: &dyn Op, mut inputs: impl Iterator<Item = Spec>) -> Option<&Fused> {
-        let op: &dyn Any = op;
-        let fused: &Fused = op.downcast_ref()?;
+        let fused = Fused::of(op)?;
         let elements = fused.shape.elements();
         let fits = matches!(fused.dtype, DType::F32 | DType::I32)
             && fused.dtype == fused.program.dtype()
