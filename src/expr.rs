@@ -207,6 +207,16 @@ impl Scalar {
     }
 }
 
+impl Scalar {
+    /// The constant.
+    pub(crate) fn value(self) -> f64 {
+        match self.dtype {
+            DType::F32 | DType::F16 => f64::from(f32::from_bits(self.bits)),
+            DType::I32 | DType::Bool => f64::from(self.bits as i32),
+        }
+    }
+}
+
 /// Where a step's argument comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arg {
@@ -219,7 +229,7 @@ pub enum Arg {
 }
 
 /// One row applied to registers.
-#[derive(Clone, Copy, Debug, PartialEq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// What to compute.
     pub row: &'static Row,
@@ -229,6 +239,20 @@ pub struct Step {
     pub from: DType,
     /// Dtype of the result.
     pub to: DType,
+}
+
+impl Hash for Step {
+    /// In few words: keys of graphs and kernels hold all steps, and are made for each run.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let arg = |arg| match arg {
+            Arg::Input(i) => 3 * i,
+            Arg::Scalar(i) => 3 * i + 1,
+            Arg::Step(i) => 3 * i + 2,
+        };
+        self.row.hash(state);
+        self.args.map(arg).hash(state);
+        [self.from as u8, self.to as u8].hash(state);
+    }
 }
 
 /// Several rows evaluated together for each element: the last step is the result. A program

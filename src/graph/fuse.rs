@@ -75,18 +75,18 @@ struct Steps {
 impl Steps {
     /// The steps with the numbers of a graph.
     fn of(&self, items: &[Item]) -> Fused {
-        let mut program = self.fused.program.clone();
-        for (scalar, &(item, number)) in program.scalars.iter_mut().zip(&self.constants) {
+        let scalars = &self.fused.program.scalars;
+        let number = |(&(item, at), scalar): (&Number, &Scalar)| {
             let op = &*items[item].node.op;
             let found = match op.expr() {
-                Some(Expr::Constant(number)) => Some(number),
-                Some(Expr::Partial(_, numbers)) => numbers.into_iter().flatten().nth(number),
+                Some(Expr::Constant(number)) => Some(number.bits),
+                Some(Expr::Partial(_, numbers)) => numbers.iter().flatten().nth(at).map(|number| number.bits),
                 Some(Expr::Row(_)) => None,
-                None => Fused::of(op).and_then(|fused| fused.program.scalars.get(number).copied()),
+                None => Fused::of(op).and_then(|fused| fused.numbers.get(at).copied()),
             };
-            *scalar = found.unwrap_or(*scalar);
-        }
-        Fused { program, ..self.fused }
+            found.unwrap_or(scalar.bits)
+        };
+        Fused { numbers: self.constants.iter().zip(scalars).map(number).collect(), ..self.fused.clone() }
     }
 }
 
@@ -220,7 +220,7 @@ impl Part {
     }
 
     fn form(self, spec: &Spec, output: usize) -> Form {
-        let fused = Fused { program: self.program, shape: *spec.shape(), dtype: spec.dtype };
+        let fused = Fused::new(self.program, *spec.shape(), spec.dtype);
         let work = Work::Steps(Steps { fused, constants: self.constants });
         Form::new(work, self.inputs, output)
     }
@@ -343,7 +343,7 @@ fn program(items: &[Item], item: &Item) -> Option<Program> {
         Some(Expr::Row(only)) => Some(row(only, &Numbers::default())),
         Some(Expr::Partial(partial, numbers)) => Some(row(partial, &numbers)),
         Some(Expr::Constant(_)) => None,
-        None => Fused::of(&**op).map(|fused| fused.program.clone()),
+        None => Fused::of(&**op).map(|fused| Program::clone(&fused.program)),
     }
 }
 

@@ -21,13 +21,16 @@ pub(crate) struct Schedules {
     /// By the graph's [`structure`]; the oldest first.
     known: VecDeque<(Vec<u8>, Arc<[Form]>)>,
     bytes: usize,
+    /// The memory of the last structure, for the next.
+    spare: Vec<u8>,
 }
 
 impl Schedules {
     /// The [`forms`] of a graph.
     pub(super) fn forms(&mut self, items: &[Item], fuse: bool) -> Arc<[Form]> {
-        let structure = structure(items, fuse);
+        let structure = structure(items, fuse, std::mem::take(&mut self.spare));
         if let Some((_, forms)) = self.known.iter().rev().find(|(known, _)| *known == structure) {
+            self.spare = structure;
             return Arc::clone(forms);
         }
         let forms: Arc<[Form]> = forms(items, fuse).into();
@@ -42,9 +45,11 @@ impl Schedules {
 }
 
 /// All that the tasks of a graph depend on, so that graphs of one structure have the same. Numbers count by their
-/// places alone.
-fn structure(items: &[Item], fuse: bool) -> Vec<u8> {
-    let mut key = Key(Vec::with_capacity(ITEM_BYTES * items.len()));
+/// places alone. It is written to `memory`.
+fn structure(items: &[Item], fuse: bool, mut memory: Vec<u8>) -> Vec<u8> {
+    memory.clear();
+    memory.reserve(ITEM_BYTES * items.len());
+    let mut key = Key(memory);
     fuse.hash(&mut key);
     for item in items {
         let node = &*item.node;
@@ -76,7 +81,7 @@ mod tests {
 
     /// A graph's structure, while the tensors given with it are held.
     fn structure_of((y, _held): (Tensor, Vec<Tensor>)) -> Result<Vec<u8>> {
-        Ok(structure(&collect(&[&y], &|_| false)?, true))
+        Ok(structure(&collect(&[&y], &|_| false)?, true, Vec::new()))
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub(super) fn put(kernel: &mut Kernel, mark: &str, code: &str, params: Vec<u32>)
 pub(super) fn joint_numbers(op: &dyn Op, fused: &Fused) -> (Vec<u32>, Range<usize>) {
     let mut numbers = op.numbers();
     let own = numbers.len();
-    numbers.extend(fused.numbers());
+    numbers.extend(&fused.numbers);
     let all = numbers.len();
     (numbers, own..all)
 }

@@ -1,21 +1,24 @@
-//! Elementwise steps that are recorded as one operation, where no gradient is asked for: a rule of an optimiser
-//! would otherwise be a dozen nodes for each parameter.
+//! Elementwise steps that are recorded as one operation where no gradient is asked for: the rule of an optimiser, or
+//! the gradient of a norm, would otherwise be a dozen nodes.
 
-use super::elementwise::{ADD, CAST_F16, DIV, MUL, SQRT, SUB};
+use super::elementwise::{ADD, CAST_F16, DIV, MUL, RSQRT, SQRT, SUB, record};
 use super::fused::Fused;
 use crate::expr::{Arg, Program, Row, Scalar, Step};
-use crate::{DType, Error, Result, Tensor};
+use crate::tensor::{Inputs, Operand, records_gradients};
+use crate::{DType, Error, Result, Shape, Tensor};
+use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::ops;
 
-/// Steps over tensors of one shape and dtype.
-#[derive(Default)]
+/// Tensors and numbers of most formulas.
+const ROOM: usize = 4;
+
+/// Steps over tensors of one dtype, broadcast to one shape.
 pub(crate) struct Formula<'a>(RefCell<Parts<'a>>);
 
-#[derive(Default)]
 struct Parts<'a> {
     program: Program,
-    inputs: Vec<&'a Tensor>,
+    inputs: SmallVec<[&'a Tensor; ROOM]>,
 }
 
 /// A value of a formula.
@@ -27,11 +30,17 @@ pub(crate) struct Term<'f, 'a> {
 }
 
 impl<'a> Formula<'a> {
-    /// The result of the steps that `build` takes last, as one node.
+    /// The result of the steps, of which `build` gives the last; as one node, or as one for each step where a
+    /// gradient can be asked for.
     ///
-    /// An error where its tensors differ in shape, dtype or engine.
+    /// An error where its tensors differ in dtype or engine, or do not broadcast together.
     pub fn record(build: impl for<'f> FnOnce(&'f Formula<'a>) -> Term<'f, 'a>) -> Result<Tensor> {
-        let formula = Formula::default();
+        let program = Program {
+            inputs: Vec::with_capacity(ROOM),
+            scalars: Vec::with_capacity(ROOM),
+            steps: Vec::with_capacity(2 * ROOM),
+        };
+        let formula = Formula(RefCell::new(Parts { program, inputs: SmallVec::new() }));
         let result = build(&formula).at;
         let Parts { program, inputs } = formula.0.into_inner();
         let Some(first) = inputs.first() else { return Err(Error::op("formula", "it has no tensors")) };
@@ -39,13 +48,21 @@ impl<'a> Formula<'a> {
             return Ok(inputs[only].clone());
         }
         debug_assert_eq!(result, program.result());
-        let kind = |tensor: &Tensor| (*tensor.shape(), tensor.dtype());
-        if let Some(other) = inputs.iter().find(|input| kind(input) != kind(first)) {
-            let [first, other] = [*first, *other].map(|x| format!("{} {}", x.dtype(), x.shape()));
-            return Err(Error::op("formula", format!("tensors of {first} and of {other}")));
+        let joint = |shape: Shape, input: &&Tensor| {
+            let joint = shape.broadcast(input.shape()).filter(|_| input.dtype() == first.dtype());
+            joint.ok_or_else(|| {
+                let kinds = inputs.iter().map(|input| format!("{} {}", input.dtype(), input.shape()));
+                Error::op("formula", format!("no steps of {}", kinds.collect::<Vec<_>>().join(", ")))
+            })
+        };
+        let shape = inputs[1..].iter().try_fold(*first.shape(), joint)?;
+        if records_gradients() && inputs.iter().any(|input| input.requires_grad()) {
+            return rows(&program, &inputs);
         }
-        let fused = Fused { dtype: program.dtype(), shape: *first.shape(), program };
-        Tensor::apply(fused, &inputs)
+        let dtype = program.dtype();
+        let inputs = inputs.iter().map(|input| input.broadcast_to(shape)).collect::<Result<Inputs>>()?;
+        let inputs: SmallVec<[&Tensor; ROOM]> = inputs.iter().collect();
+        Tensor::apply(Fused::new(program, shape, dtype), &inputs)
     }
 
     /// A tensor; one that is not used is not read.
@@ -67,6 +84,27 @@ impl<'a> Formula<'a> {
     }
 }
 
+/// A program as operations of their own.
+fn rows(program: &Program, inputs: &[&Tensor]) -> Result<Tensor> {
+    let mut values: Vec<Tensor> = Vec::with_capacity(program.steps.len());
+    for step in &program.steps {
+        let operand = |arg: Arg| match arg {
+            Arg::Input(i) => Operand::Tensor(inputs[i]),
+            Arg::Scalar(i) => Operand::Number(program.scalars[i].value()),
+            Arg::Step(i) => Operand::Tensor(&values[i]),
+        };
+        let operands = &step.args.map(operand)[..step.row.rule.arity()];
+        let value = match operands {
+            // What is rounded is so already.
+            [Operand::Tensor(first)] if *step.row == CAST_F16 => Tensor::clone(first),
+            [Operand::Tensor(first), rest @ ..] => record(step.row, first, rest)?,
+            _ => return Err(Error::op(step.row.name, "its first argument is a number")),
+        };
+        values.push(value);
+    }
+    values.pop().ok_or_else(|| Error::op("formula", "it has no steps"))
+}
+
 impl<'f, 'a> Term<'f, 'a> {
     fn number(self, value: f64) -> Arg {
         let scalars = &mut self.formula.0.borrow_mut().program.scalars;
@@ -85,6 +123,10 @@ impl<'f, 'a> Term<'f, 'a> {
 
     pub fn sqrt(self) -> Term<'f, 'a> {
         self.row(&SQRT, self.at)
+    }
+
+    pub fn rsqrt(self) -> Term<'f, 'a> {
+        self.row(&RSQRT, self.at)
     }
 }
 

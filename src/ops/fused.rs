@@ -16,9 +16,11 @@ use crate::expr::{Access, Arg, Loop, Loops, Program, Step};
 use crate::parallel;
 use crate::{DType, Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
 use half::f16;
+use smallvec::SmallVec;
 use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Words in a block of a register.
 const BLOCK: usize = 1024;
@@ -32,19 +34,26 @@ const PARALLEL: usize = 16 * BLOCK;
 const GROUP: usize = 256;
 
 /// A program over tensors of one shape (inputs may be broadcast views).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fused {
-    pub program: Program,
+    pub program: Arc<Program>,
+    /// The bits of the program's scalars, whatever it says they are: graphs of one structure share programs.
+    pub numbers: SmallVec<[u32; 4]>,
     pub shape: Shape,
     /// Dtype of the output: the program's, or `F16` to narrow its `F32`.
     pub dtype: DType,
 }
 
 impl Fused {
+    pub fn new(program: Program, shape: Shape, dtype: DType) -> Fused {
+        let numbers = program.scalars.iter().map(|scalar| scalar.bits).collect();
+        Fused { program: Arc::new(program), numbers, shape, dtype }
+    }
+
     /// The copy of a tensor into row-major order.
     pub fn copy(spec: &Spec) -> Fused {
         let program = Program { inputs: vec![spec.dtype], ..Program::default() };
-        Fused { program, shape: *spec.shape(), dtype: spec.dtype }
+        Fused::new(program, *spec.shape(), spec.dtype)
     }
 
     /// The steps of an operation that is nothing else.
@@ -142,7 +151,7 @@ impl Op for Fused {
     }
 
     fn numbers(&self) -> Vec<u32> {
-        self.program.scalars.iter().map(|scalar| scalar.bits).collect()
+        self.numbers.to_vec()
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
@@ -249,8 +258,8 @@ impl<'a> Blocks<'a> {
     fn fill_scalars(&self, elements: usize, memory: &mut [u32]) {
         let used = BLOCK.min(elements);
         let blocks = memory[self.register_words + self.loaded * STEP..].chunks_mut(STEP);
-        let scalars = self.fused.program.scalars.iter().zip(blocks);
-        scalars.for_each(|(scalar, block)| block[..used].fill(scalar.bits));
+        let numbers = self.fused.numbers.iter().zip(blocks);
+        numbers.for_each(|(&bits, block)| block[..used].fill(bits));
     }
 
     /// Computes elements `range` and writes them to `out` and on.

@@ -3,7 +3,8 @@
 mod channels;
 mod normalise;
 
-use crate::{DType, Error, Result, Tensor};
+use super::formula::Formula;
+use crate::{DType, Error, Result, Tensor, no_grad};
 use channels::{Channels, Moments, halves};
 use normalise::normalised;
 
@@ -24,7 +25,11 @@ impl BatchStatistics {
     /// fewer than two values.
     pub fn track(&self, mean: &Tensor, variance: &Tensor, momentum: f64) -> Result<[Tensor; 2]> {
         let moved = |running: &Tensor, batch: &Tensor, scale: f64| {
-            running.detach().mul(1.0 - momentum)?.add(&batch.detach().mul(momentum * scale)?)
+            no_grad(|| {
+                Formula::record(|f| {
+                    f.tensor(running) * (1.0 - momentum) + f.tensor(batch) * (momentum * scale)
+                })
+            })
         };
         let unbiased = match self.count {
             0 | 1 => return Err(Error::op("batch_norm", "one value a channel has no unbiased variance")),

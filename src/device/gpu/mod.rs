@@ -28,6 +28,7 @@ use pipeline::{Pipeline, Pipelines, Trust, group_entry};
 use plans::{Plans, Ready};
 use pool::{Block, Kind, Pool};
 use rehearsal::Rehearsal;
+use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -287,9 +288,9 @@ impl GpuDevice {
             let (groups, limit) = (kernel.groups, self.caps.groups);
             return Err(fault(format!("{groups:?} workgroups are above {limit} in one dimension")));
         }
-        let mut key = vec![Arc::as_ptr(&pipeline) as u64, slot];
-        key.extend(bound.iter().flat_map(|bound| [bound.block.id, bound.offset, bound.bytes]));
-        let group = self.pool.group(key, || self.group(kernel, &pipeline, &bound, slot))?;
+        let mut key: SmallVec<[u64; 2 + 3 * 10]> = smallvec![Arc::as_ptr(&pipeline) as u64, slot];
+        bound.iter().for_each(|bound| key.extend([bound.block.id, bound.offset, bound.bytes]));
+        let group = self.pool.group(&key, || self.group(kernel, &pipeline, &bound, slot))?;
         Ok(Dispatch { pipeline, group, bound, params, groups: kernel.groups, nanoseconds })
     }
 

@@ -151,10 +151,10 @@ impl Pool {
     /// The bind group of `key`, which names a layout and ranges of numbered blocks; made where it is new.
     pub fn group(
         &self,
-        key: Vec<u64>,
+        key: &[u64],
         make: impl FnOnce() -> Result<wgpu::BindGroup>,
     ) -> Result<wgpu::BindGroup> {
-        if let Some(group) = lock(&self.state).groups.get(&key) {
+        if let Some(group) = lock(&self.state).groups.get(key) {
             return Ok(group.clone());
         }
         let group = make()?;
@@ -162,7 +162,7 @@ impl Pool {
         if state.groups.len() >= MAX_GROUPS {
             state.groups.clear();
         }
-        state.groups.insert(key, group.clone());
+        state.groups.insert(key.to_vec(), group.clone());
         Ok(group)
     }
 

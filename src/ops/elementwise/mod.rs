@@ -8,7 +8,7 @@ mod unary;
 
 pub(crate) use arithmetic::{ADD, DIV, MUL, SUB};
 pub(crate) use compare::{CAST_F16, cast};
-pub(crate) use unary::SQRT;
+pub(crate) use unary::{RSQRT, SQRT};
 
 use super::constant::Constant;
 use super::fused::Fused;
@@ -39,7 +39,7 @@ impl Elementwise {
     /// The program of this row alone.
     fn fused(&self, inputs: &[Spec], output: &Spec) -> Fused {
         let program = Program::of_row(self.row, &self.numbers, |at| inputs[at].dtype, output.dtype);
-        Fused { program, shape: *output.shape(), dtype: output.dtype }
+        Fused::new(program, *output.shape(), output.dtype)
     }
 }
 

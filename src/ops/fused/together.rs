@@ -60,10 +60,10 @@ pub(crate) struct Operand {
 /// Whether a member of so many elements reads an input element by element; none where it reads neither so nor one
 /// element for all.
 fn by_element(spec: &Spec, elements: usize) -> Option<bool> {
-    let aligned = spec.layout.is_contiguous() && spec.layout.offset.is_multiple_of(LANES);
+    let aligned = spec.elements() == elements && spec.layout.offset.is_multiple_of(LANES);
     match Access::of(spec) {
-        Access::Linear | Access::Single if spec.elements() == elements && aligned => Some(true),
-        Access::Single => Some(false),
+        Access::Linear if aligned => Some(true),
+        Access::Single => Some(aligned && elements == 1),
         Access::Linear | Access::Strided => None,
     }
 }
@@ -155,8 +155,7 @@ impl Together {
             other.group = member;
         }
         let (output, _) = places.pop().unwrap_or_default();
-        let fused = Fused { program: fused.program.clone(), shape: fused.shape, dtype: fused.dtype };
-        self.members.push(Member { fused, inputs: places, output, group: member });
+        self.members.push(Member { fused: fused.clone(), inputs: places, output, group: member });
         true
     }
 
@@ -180,7 +179,7 @@ impl Together {
         let numbers: Vec<String> = self.numbers().into_iter().map(|bits| params.push(bits)).collect();
         let mut numbers = numbers.as_slice();
         for (at, member) in self.members.iter().enumerate() {
-            let (own, rest) = numbers.split_at(member.fused.program.scalars.len());
+            let (own, rest) = numbers.split_at(member.fused.numbers.len());
             compute(&member.fused, &mut code, &format!("compute{at}"), own)?;
             numbers = rest;
         }
@@ -285,7 +284,7 @@ impl Op for Together {
     }
 
     fn numbers(&self) -> Vec<u32> {
-        self.members.iter().flat_map(|member| member.fused.numbers()).collect()
+        self.members.iter().flat_map(|member| &member.fused.numbers).copied().collect()
     }
 
     fn gpu(&self, inputs: &[Spec], output: &Spec, caps: &Caps) -> Option<Plan> {
@@ -327,7 +326,7 @@ mod tests {
         let args = [Arg::Input(0), Arg::Input(1), Arg::Input(1)];
         let steps = vec![Step { row, args, from: DType::F32, to: dtype }];
         let program = Program { inputs: vec![DType::F32; 2], scalars: Vec::new(), steps };
-        Fused { program, shape: Shape::new(&[n]).unwrap(), dtype }
+        Fused::new(program, Shape::new(&[n]).unwrap(), dtype)
     }
 
     fn vector(n: usize) -> Spec {

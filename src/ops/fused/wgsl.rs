@@ -3,7 +3,7 @@
 
 use super::Fused;
 use crate::expr::{Access, Arg, Loops};
-use crate::{DType, Op, Spec};
+use crate::{DType, Spec};
 use std::fmt::{Error, Result, Write};
 
 /// Elements that an invocation computes, those of a `vec4`.
@@ -146,7 +146,7 @@ impl<'a> Writer<'a> {
         let loops = Loops::new(&fused.shape, &layouts);
         let whole = loops.dims.last().is_some_and(|size| size.is_multiple_of(LANES));
         let mut params = Params::new(name);
-        let scalars: Vec<String> = fused.numbers().into_iter().map(|bits| params.push(bits)).collect();
+        let scalars: Vec<String> = fused.numbers.iter().map(|&bits| params.push(bits)).collect();
         let mut code = String::new();
         compute(fused, &mut code, &format!("{prefix}compute"), &scalars)?;
         let strided = inputs.iter().any(|spec| Access::of(spec) == Access::Strided);

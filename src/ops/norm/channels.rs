@@ -5,7 +5,7 @@ use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::ops::reduce::{INVOCATIONS, sum};
 use crate::parallel;
 use crate::vectors::vectorised;
-use crate::{Error, Identity, Op, Output, Result, Shape, Spec, Tensor, View};
+use crate::{Error, Identity, Layout, Op, Output, Result, Shape, Spec, Tensor, View};
 
 /// Elements that the CPU takes at a time; they stay in the first-level cache.
 const CHUNK: usize = 1024;
@@ -371,8 +371,34 @@ fn write_pair(output: &mut Output, pairs: impl Iterator<Item = [f64; 2]>) {
     }
 }
 
-/// The two rows of a `[2, channels]`, each in the shape `kept`.
+/// The two rows of a contiguous `[2, channels]`, each in the shape `kept`.
 pub(super) fn halves(pair: &Tensor, kept: &[usize]) -> Result<[Tensor; 2]> {
-    let half = |at: usize| pair.narrow(0, at, 1)?.reshape(kept);
-    Ok([half(0)?, half(1)?])
+    let kept = Shape::new(kept)?;
+    Ok([Tensor::apply(Half { at: 0, kept }, &[pair])?, Tensor::apply(Half { at: 1, kept }, &[pair])?])
+}
+
+/// One of two rows in another shape: a view.
+#[derive(Debug)]
+struct Half {
+    at: usize,
+    kept: Shape,
+}
+
+impl Op for Half {
+    fn name(&self) -> &'static str {
+        "slice"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(Spec::new(inputs[0].dtype, self.kept))
+    }
+
+    fn view(&self, input: &Layout) -> Option<Layout> {
+        input.slice(0, self.at, 1, 1).reshape(self.kept)
+    }
+
+    fn gradient(&self, inputs: &[Tensor], _: &Tensor, upstream: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let row = upstream.reshape([1, inputs[0].dims()[1]])?;
+        Ok(vec![Some(row.pad_axis(0, self.at, 1 - self.at, 0, 0.0)?)])
+    }
 }

@@ -6,6 +6,7 @@ use super::channels::{Channels, Moments, Of, Sums, halves};
 use crate::expr::{Expr, Row};
 use crate::graph::grad::differentiable;
 use crate::ops::elementwise::{ADD, MUL};
+use crate::ops::formula::Formula;
 use crate::tensor::{no_grad, records_gradients};
 use crate::{Op, Result, Spec, Tensor};
 
@@ -39,11 +40,11 @@ impl Normalise {
 
     /// One over the deviation, times the weight.
     fn scale(&self, variance: &Tensor, weight: Option<&Tensor>) -> Result<Tensor> {
-        let inverse = variance.add(self.eps)?.rsqrt()?;
-        match weight {
-            Some(weight) => self.seen(weight)?.mul(&inverse),
-            None => Ok(inverse),
-        }
+        let weight = weight.map(|weight| self.seen(weight)).transpose()?;
+        Formula::record(|f| {
+            let inverse = (f.tensor(variance) + self.eps).rsqrt();
+            weight.as_ref().map_or(inverse, |weight| f.tensor(weight) * inverse)
+        })
     }
 
     /// The operands of the formula's last step.
@@ -51,11 +52,13 @@ impl Normalise {
         let kept = &self.moments.kept;
         let [weight, bias] = self.parameters(parameters);
         let [mean, variance] = halves(moments, kept)?;
-        let centred = x.sub(&mean)?;
         let scale = self.scale(&variance, weight)?;
         Ok(match bias {
-            Some(bias) => [centred.mul(&scale)?, self.seen(bias)?.broadcast_to(x.shape())?],
-            None => [centred, scale.broadcast_to(x.shape())?],
+            Some(bias) => {
+                let scaled = Formula::record(|f| (f.tensor(x) - f.tensor(&mean)) * f.tensor(&scale))?;
+                [scaled, self.seen(bias)?.broadcast_to(x.shape())?]
+            }
+            None => [x.sub(&mean)?, scale.broadcast_to(x.shape())?],
         })
     }
 }
@@ -103,9 +106,15 @@ impl Op for Normalise {
             let [total, product] = halves(&found, kept)?;
             let inverse = self.scale(&variance, None)?;
             let share = 1.0 / channels.count() as f64;
-            let slope = product.mul(&inverse.square()?)?.mul(share)?;
-            let rest = upstream.sub(&total.mul(share)?)?.sub(&x.sub(&mean)?.mul(&slope)?)?;
-            let of_x = rest.mul(&self.scale(&variance, after)?)?;
+            let slope = Formula::record(|f| {
+                let inverse = f.tensor(&inverse);
+                f.tensor(&product) * (inverse * inverse) * share
+            })?;
+            let (level, scale) = (total.mul(share)?, self.scale(&variance, after)?);
+            let of_x = Formula::record(|f| {
+                let centred = f.tensor(x) - f.tensor(&mean);
+                (f.tensor(upstream) - f.tensor(&level) - centred * f.tensor(&slope)) * f.tensor(&scale)
+            })?;
             let [of_bias, of_weight] = if self.each {
                 let columns = Channels { outer: channels.channels, channels: channels.length, length: 1 };
                 halves(
