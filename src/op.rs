@@ -2,6 +2,7 @@
 
 use crate::device::{Caps, Plan};
 use crate::expr::Expr;
+use crate::layout::MAX_RANK;
 use crate::ops::scratch::with_scratch;
 use crate::parallel;
 use crate::{DType, Error, Layout, Result, Spec, Tensor};
@@ -157,7 +158,13 @@ pub(crate) fn identify(op: &dyn Op, mut key: &mut dyn Hasher) -> bool {
 impl Key {
     /// Adds a dtype and a layout.
     pub fn spec(&mut self, Spec { dtype, layout }: &Spec) {
-        (dtype, layout.shape.dims(), layout.strides(), layout.offset).hash(self);
+        let mut words = [0; 2 + 2 * MAX_RANK];
+        let rank = layout.shape.rank();
+        (words[0], words[1]) = (*dtype as usize + (rank << 8), layout.offset);
+        words[2..2 + rank].copy_from_slice(layout.shape.dims());
+        let strides = words[2 + rank..].iter_mut().zip(layout.strides());
+        strides.for_each(|(word, &stride)| *word = stride as usize);
+        self.write(bytemuck::cast_slice(&words[..2 + 2 * rank]));
     }
 }
 

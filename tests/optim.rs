@@ -183,6 +183,10 @@ fn arguments_are_checked() -> Result<()> {
     let stale = gradients(&param, &[1.0; N])?;
     optimizer.step(gradients(&param, &[1.0; N])?)?;
     assert_refused(optimizer.step(stale), "no parameter has a gradient");
+    let value = params.trainable()[0].1.get();
+    let mut wrong = value.square()?.sum(.., false)?.backward()?;
+    wrong.set(&value, Tensor::zeros([7, 1], params.engine())?);
+    assert_refused(optimizer.step(wrong), "is f32 [7, 1], the parameter f32");
     Ok(())
 }
 

@@ -74,7 +74,7 @@ pub(crate) fn evaluate(
         let targets: Vec<&Tensor> = targets.iter().filter(|t| t.engine().same(engine)).collect();
         let run = |schedules: &mut Schedules| {
             let profile = Profile::get()?;
-            let items = collect(&targets, finished)?;
+            let items = collect(&targets, finished, schedules.items)?;
             let forms = schedules.forms(&items, !engine.debugs_nan());
             let tasks: Vec<Task> = forms.iter().map(|form| form.task(&items)).collect();
             let wanted = if read { &targets[..] } else { &[] };
@@ -119,11 +119,16 @@ fn undisturbed(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     })
 }
 
-/// The pending graph below `targets` in the order of recording, its history released.
-pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Item>> {
+/// The pending graph below `targets` in the order of recording, its history released; memory is taken for `likely`
+/// nodes.
+pub(super) fn collect(
+    targets: &[&Tensor],
+    finished: &(dyn Fn(u64) -> bool + Sync),
+    likely: usize,
+) -> Result<Vec<Item>> {
     static RUNS: AtomicU64 = AtomicU64::new(1);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let mut nodes: Vec<(Arc<Node>, Option<Inputs>)> = Vec::new();
+    let mut nodes: Vec<(Arc<Node>, Option<Inputs>)> = Vec::with_capacity(likely);
     let new = |tensor: &&Tensor| tensor.inner().mark.first(run);
     let entry = |tensor: &Tensor| (tensor.inner().clone(), None);
     nodes.extend(targets.iter().copied().filter(new).map(entry));
@@ -140,13 +145,17 @@ pub(super) fn collect(targets: &[&Tensor], finished: &(dyn Fn(u64) -> bool + Syn
         nodes[next].1 = inputs;
         next += 1;
     }
-    nodes.sort_unstable_by_key(|(node, _)| node.id);
-    for (at, (node, _)) in nodes.iter().enumerate() {
-        node.mark.set_place(at);
+    let mut order: Vec<(u64, usize)> = Vec::with_capacity(nodes.len());
+    order.extend(nodes.iter().enumerate().map(|(at, (node, _))| (node.id, at)));
+    order.sort_unstable();
+    for (place, &(_, at)) in order.iter().enumerate() {
+        nodes[at].0.mark.set_place(place);
     }
     // From the last to the first: what reads a node has forgotten it by then, or keeps it for a gradient.
     let mut items: Vec<Item> = Vec::with_capacity(nodes.len());
-    for (at, (node, inputs)) in nodes.into_iter().enumerate().rev() {
+    let mut nodes: Vec<Option<_>> = nodes.into_iter().map(Some).collect();
+    for (at, &(_, from)) in order.iter().enumerate().rev() {
+        let Some((node, inputs)) = nodes[from].take() else { continue };
         let pending = inputs.is_some();
         let from = inputs.unwrap_or_default();
         let inputs = from.iter().map(|input| input.inner().mark.place()).collect();
@@ -315,6 +324,9 @@ impl<'a> Run<'a> {
 
     /// Runs what was put together.
     fn finish_batch(&mut self) -> Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
         let together = std::mem::take(&mut self.together);
         let batch = std::mem::take(&mut self.batch);
         let Some((device, (inputs, output))) = self.device.take().zip(together.operands()) else {

@@ -21,13 +21,15 @@ pub(crate) struct Schedules {
     /// By the graph's [`structure`]; the oldest first.
     known: VecDeque<(Vec<u8>, Arc<[Form]>)>,
     bytes: usize,
-    /// The memory of the last structure, for the next.
+    /// The memory of the last structure, for the next, and how many items it was of.
     spare: Vec<u8>,
+    pub(super) items: usize,
 }
 
 impl Schedules {
     /// The [`forms`] of a graph.
     pub(super) fn forms(&mut self, items: &[Item], fuse: bool) -> Arc<[Form]> {
+        self.items = items.len();
         let structure = structure(items, fuse, std::mem::take(&mut self.spare));
         if let Some((_, forms)) = self.known.iter().rev().find(|(known, _)| *known == structure) {
             self.spare = structure;
@@ -81,7 +83,7 @@ mod tests {
 
     /// A graph's structure, while the tensors given with it are held.
     fn structure_of((y, _held): (Tensor, Vec<Tensor>)) -> Result<Vec<u8>> {
-        Ok(structure(&collect(&[&y], &|_| false)?, true, Vec::new()))
+        Ok(structure(&collect(&[&y], &|_| false, 0)?, true, Vec::new()))
     }
 
     #[test]

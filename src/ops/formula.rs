@@ -157,3 +157,76 @@ operators! {
     Mul mul MUL;
     Div div DIV;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::recorded;
+    use crate::{Engine, eval, no_grad};
+
+    /// `(a * 0.3 + b) / (a - c * c)` as a formula.
+    fn formula([a, b, c]: [&Tensor; 3]) -> Result<Tensor> {
+        Formula::record(|f| {
+            let (a, b, c) = (f.tensor(a), f.tensor(b), f.tensor(c));
+            (a * 0.3 + b) / (a - c * c)
+        })
+    }
+
+    /// The same as operations.
+    fn operations([a, b, c]: [&Tensor; 3]) -> Result<Tensor> {
+        a.mul(0.3)?.add(b)?.div(&a.sub(&c.mul(c)?)?)
+    }
+
+    /// Three tensors that broadcast to `[3, 5]`.
+    fn tensors(dtype: DType, engine: &Engine) -> Result<[Tensor; 3]> {
+        let [a, b, c] = [([3, 5], 1), ([1, 5], 2), ([3, 1], 3)]
+            .map(|(shape, seed)| Tensor::rand(shape, seed, engine)?.add(0.5)?.cast(dtype));
+        let all = [a?, b?, c?];
+        eval(&all)?;
+        Ok(all)
+    }
+
+    #[test]
+    fn it_is_one_node_and_computes_what_its_steps_do() -> Result<()> {
+        for engine in [Some(Engine::cpu()), Engine::new("gpu").ok()].into_iter().flatten() {
+            for dtype in [DType::F32, DType::F16] {
+                let all = tensors(dtype, &engine)?;
+                let all = all.each_ref();
+                let (found, expected) = (formula(all)?, operations(all)?);
+                assert_eq!((found.dims(), found.dtype()), (&[3, 5][..], dtype));
+                // Itself, its tensors, and two of them broadcast.
+                assert_eq!(recorded(&found, |_| false).len(), 6);
+                let [found, expected] = [found, expected].map(|x| x.cast(DType::F32)?.to_vec::<f32>());
+                assert_eq!(found?, expected?, "{dtype} on {}", engine.name());
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn where_a_gradient_can_be_asked_for_it_has_one() -> Result<()> {
+        let engine = Engine::cpu();
+        let [a, b, c] = tensors(DType::F32, &engine)?;
+        let a = a.variable()?;
+        let gradient = |f: fn([&Tensor; 3]) -> Result<Tensor>| {
+            f([&a, &b, &c])?.sum(.., false)?.backward()?.get(&a).unwrap().to_vec::<f32>()
+        };
+        assert_eq!(gradient(formula)?, gradient(operations)?);
+        assert!(!no_grad(|| formula([&a, &b, &c]))?.requires_grad());
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_and_what_is_not_used_is_not_read() -> Result<()> {
+        let engine = Engine::cpu();
+        let [a, b, c] = tensors(DType::F32, &engine)?;
+        let narrow = c.cast(DType::F16)?;
+        let error = formula([&a, &b, &narrow]).unwrap_err().to_string();
+        assert!(error.contains("f32 [3, 5], f32 [1, 5], f16 [3, 1]"), "{error}");
+        let long = Tensor::zeros([4, 5], &engine)?;
+        assert!(formula([&a, &b, &long]).is_err());
+        let same = Formula::record(|f| f.tensor(&a))?;
+        assert_eq!(same.id(), a.id());
+        Ok(())
+    }
+}

@@ -54,8 +54,9 @@ impl State {
     ) -> Result<()> {
         check_not_negative("the learning rate", self.learning_rate)?;
         // All updates are recorded before the first parameter changes.
-        let mut updates = Vec::new();
-        for (name, param) in self.params.trainable() {
+        let trainable = self.params.trainable();
+        let mut updates = Vec::with_capacity(trainable.len());
+        for (name, param) in trainable {
             let value = param.get();
             let Some(gradient) = gradients.get(&value) else { continue };
             let slot = self.slots.get(&name).cloned().unwrap_or_default();
@@ -88,7 +89,7 @@ impl State {
             self.params.restore_buffers();
             return Err(error);
         }
-        let mut targets = Vec::new();
+        let mut targets = Vec::with_capacity(updates.len() * (1 + self.names.len()));
         for (name, param, value, slot) in updates {
             param.set(value)?;
             targets.push(param.get());

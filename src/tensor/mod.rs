@@ -118,13 +118,13 @@ fn next_id() -> u64 {
 
 /// The output of an op, which for an elementwise one is that of its row.
 fn output(op: &dyn Op, inputs: &[Spec]) -> Result<Spec> {
-    let spec = op.output(inputs)?;
     let expected = match op.expr() {
-        _ if elementwise::is_plain(op) => return Ok(spec),
-        Some(Expr::Row(row)) => row.output(&inputs[..row.rule.arity().min(inputs.len())])?,
-        Some(Expr::Partial(row, numbers)) => row.output_with(&numbers, inputs)?,
-        Some(Expr::Constant(_)) | None => return Ok(spec),
+        _ if elementwise::is_plain(op) => return op.output(inputs),
+        Some(Expr::Row(row)) => row.output(&inputs[..row.rule.arity().min(inputs.len())]),
+        Some(Expr::Partial(row, numbers)) => row.output_with(&numbers, inputs),
+        Some(Expr::Constant(_)) | None => return op.output(inputs),
     };
+    let (spec, expected) = (op.output(inputs)?, expected?);
     if spec != expected {
         let [found, expected] = [spec, expected].map(|spec| format!("{} {}", spec.dtype, spec.shape()));
         return Err(Error::op(op.name(), format!("the output is {found}, that of its row {expected}")));

@@ -175,29 +175,31 @@ impl GpuDevice {
         compute.max(bytes as f64 / self.rates.bytes) as u64
     }
 
-    /// A spec as a kernel sees it, and where in the buffer the binding starts that covers its elements.
-    fn as_bound(&self, spec: &Spec) -> (Spec, u64) {
-        let (size, extent) = (spec.dtype.size(), spec.layout.extent());
-        let start = extent.start - extent.start % (self.alignment / size);
-        let mut seen = *spec;
-        if extent.is_empty() {
-            seen.layout.offset = 0;
-            return (seen, 0);
+    /// The elements that a binding covers which reaches all of a spec's.
+    fn covered(&self, spec: &Spec) -> Range<usize> {
+        match spec.layout.extent() {
+            extent if extent.is_empty() => 0..0,
+            extent => extent.start - extent.start % (self.alignment / spec.dtype.size())..extent.end,
         }
-        seen.layout.offset -= start;
-        (seen, (start * size) as u64)
+    }
+
+    /// A spec as a kernel sees it.
+    fn as_bound(&self, spec: &Spec) -> Spec {
+        let (mut seen, covered) = (*spec, self.covered(spec));
+        seen.layout.offset = if covered.is_empty() { 0 } else { seen.layout.offset - covered.start };
+        seen
     }
 
     /// Specs as a plan sees them.
     fn all_as_bound<'a>(&self, specs: impl Iterator<Item = &'a Spec>) -> Vec<Spec> {
-        specs.map(|spec| self.as_bound(spec).0).collect()
+        specs.map(|spec| self.as_bound(spec)).collect()
     }
 
     /// What a binding of an argument covers.
     fn bound<'a>(&self, argument: &'a Argument, written: bool) -> Result<Bound<'a>> {
         let block = self.block(&argument.buffer)?;
-        let (spec, offset) = self.as_bound(&argument.spec);
-        let end = offset + (spec.layout.extent().end * spec.dtype.size()) as u64;
+        let (covered, size) = (self.covered(&argument.spec), argument.spec.dtype.size());
+        let [offset, end] = [covered.start, covered.end].map(|element| (element * size) as u64);
         Ok(Bound { block, offset, bytes: self.binding_bytes(block, offset, end), written })
     }
 
@@ -315,17 +317,19 @@ impl GpuDevice {
             if kernel.groups.contains(&0) {
                 continue;
             }
-            let bound = kernel.bindings.iter().map(|&binding| match binding {
-                Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, false),
-                Binding::Both(i) => self.bound(inputs.get(i).ok_or_else(missing)?, true),
-                Binding::Output => self.bound(output, true),
-                Binding::Scratch(i) | Binding::Written(i) => {
-                    let (block, &bytes) = scratch.get(i).zip(plan.scratch.get(i)).ok_or_else(missing)?;
-                    let bytes = self.binding_bytes(block, 0, bytes as u64);
-                    Ok(Bound { block, offset: 0, bytes, written: matches!(binding, Binding::Scratch(_)) })
-                }
-            });
-            let bound = bound.collect::<Result<_>>()?;
+            let mut bound = Vec::with_capacity(kernel.bindings.len());
+            for &binding in &kernel.bindings {
+                bound.push(match binding {
+                    Binding::Input(i) => self.bound(inputs.get(i).ok_or_else(missing)?, false)?,
+                    Binding::Both(i) => self.bound(inputs.get(i).ok_or_else(missing)?, true)?,
+                    Binding::Output => self.bound(output, true)?,
+                    Binding::Scratch(i) | Binding::Written(i) => {
+                        let (block, &bytes) = scratch.get(i).zip(plan.scratch.get(i)).ok_or_else(missing)?;
+                        let bytes = self.binding_bytes(block, 0, bytes as u64);
+                        Bound { block, offset: 0, bytes, written: matches!(binding, Binding::Scratch(_)) }
+                    }
+                });
+            }
             let share = (u128::from(ready.nanoseconds) * groups(kernel) / all) as u64;
             let params = plan.params(at, &numbers).ok_or_else(|| {
                 let (shader, numbers) = (&kernel.shader.name, numbers.len());

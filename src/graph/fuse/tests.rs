@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::graph::execute::collect;
+use crate::ops::formula::Formula;
 use crate::{Engine, Result, Tensor};
 
 /// The kernels that compute `y`, in the form of `Debug`.
 fn kernels(y: &Tensor) -> Result<Vec<String>> {
-    let items = collect(&[y], &|_| false)?;
+    let items = collect(&[y], &|_| false, 0)?;
     Ok(forms(&items, true).iter().map(|form| format!("{:?}", form.task(&items).op)).collect())
 }
 
@@ -25,6 +26,23 @@ fn a_step_that_two_others_need_is_in_their_kernel_once() -> Result<()> {
     let kernels = kernels(&y)?;
     assert_eq!(kernels.len(), 1, "{kernels:?}");
     assert_eq!(kernels[0].matches("row: mul").count(), 1, "{kernels:?}");
+    Ok(())
+}
+
+#[test]
+fn the_steps_of_a_formula_share_a_kernel_with_those_around_it() -> Result<()> {
+    let x = ready([4, 4])?;
+    let chain = || {
+        let half = x.mul(0.5)?;
+        Formula::record(|f| f.tensor(&half) * f.tensor(&half) + f.tensor(&x) * 3.0)?.exp()
+    };
+    let kernels = kernels(&chain()?)?;
+    assert_eq!(kernels.len(), 1, "{kernels:?}");
+    assert_eq!(kernels[0].matches("row: mul").count(), 3, "{kernels:?}");
+    let expected = x.to_vec::<f32>()?.into_iter().map(|x| (0.5 * x * (0.5 * x) + x * 3.0).exp());
+    for (found, expected) in chain()?.to_vec::<f32>()?.into_iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-5 * expected, "{found} for {expected}");
+    }
     Ok(())
 }
 
@@ -64,7 +82,7 @@ fn squares<const N: usize>() -> Result<[Tensor; N]> {
 
 /// The names of the kernels that compute `y`.
 fn names(y: &Tensor) -> Result<Vec<&'static str>> {
-    let items = collect(&[y], &|_| false)?;
+    let items = collect(&[y], &|_| false, 0)?;
     Ok(forms(&items, true).iter().map(|form| form.task(&items).op.name()).collect())
 }
 
@@ -126,7 +144,7 @@ fn a_product_that_others_read_too_has_a_kernel_of_its_own() -> Result<()> {
 fn the_later_of_two_products_takes_what_follows_both() -> Result<()> {
     let [x, w] = squares()?;
     let y = x.matmul(&w)?.add(&w.matmul(&x)?)?.exp()?;
-    let items = collect(&[&y], &|_| false)?;
+    let items = collect(&[&y], &|_| false, 0)?;
     let tasks = forms(&items, true);
     let ops = tasks.iter().map(|form| form.task(&items).op);
     let finish: Vec<_> = ops.map(|op| (op.name(), op.finishes())).collect();

@@ -10,9 +10,12 @@ use super::{Fused, GROUP};
 use crate::device::{Binding, Caps, Kernel, Plan, Shader};
 use crate::expr::Access;
 use crate::{DType, Error, Identity, Op, Result, Spec, Tensor};
+use smallvec::SmallVec;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 
+/// Operands of most members.
+const OPERANDS: usize = 8;
 /// Members at most, for each a bit.
 const MAX_MEMBERS: usize = u32::BITS as usize;
 
@@ -21,13 +24,17 @@ const MAX_MEMBERS: usize = u32::BITS as usize;
 pub(crate) struct Together {
     members: Vec<Member>,
     slots: Vec<Slot>,
+    /// The buffers of the slots, to be searched.
+    buffers: Vec<usize>,
+    /// Those of all members.
+    elements: usize,
 }
 
 #[derive(Debug)]
 struct Member {
     fused: Fused,
     /// The slot of each input, and whether it is read element by element; otherwise one element is read for all.
-    inputs: Vec<(usize, bool)>,
+    inputs: SmallVec<[(usize, bool); 4]>,
     /// The slot of the output.
     output: usize,
     /// The members that run in the same invocations, by the number of one of them.
@@ -69,20 +76,20 @@ fn by_element(spec: &Spec, elements: usize) -> Option<bool> {
 }
 
 impl Together {
-    /// The program of an operation that can be a member.
-    fn program(op: &dyn Op, mut inputs: impl Iterator<Item = Spec>) -> Option<&Fused> {
-        let fused = Fused::of(op)?;
-        let elements = fused.shape.elements();
-        let fits = matches!(fused.dtype, DType::F32 | DType::I32)
-            && fused.dtype == fused.program.dtype()
-            && elements > 0
-            && inputs.all(|spec| by_element(&spec, elements).is_some());
-        fits.then_some(fused)
+    /// The program of an operation that can be a member on some inputs.
+    fn program(op: &dyn Op) -> Option<&Fused> {
+        let fits = |fused: &&Fused| {
+            matches!(fused.dtype, DType::F32 | DType::I32)
+                && fused.dtype == fused.program.dtype()
+                && fused.shape.elements() > 0
+        };
+        Fused::of(op).filter(fits)
     }
 
     /// Whether an operation on such inputs can be a member.
-    pub fn takes(op: &dyn Op, inputs: impl Iterator<Item = Spec>) -> bool {
-        Together::program(op, inputs).is_some()
+    pub fn takes(op: &dyn Op, mut inputs: impl Iterator<Item = Spec>) -> bool {
+        let reads = |fused: &Fused| inputs.all(|spec| by_element(&spec, fused.shape.elements()).is_some());
+        Together::program(op).is_some_and(reads)
     }
 
     /// Adds an operation, its inputs and its output given by the numbers of their buffers and by what lies there.
@@ -90,27 +97,39 @@ impl Together {
     /// than a `u32` counts, or it reads what another member writes, or the other way round, at other than the same
     /// elements.
     pub fn add(&mut self, op: &dyn Op, inputs: &[(usize, Spec)], output: (usize, Spec), most: usize) -> bool {
-        let Some(fused) = Together::program(op, inputs.iter().map(|&(_, spec)| spec)) else { return false };
+        let Some(fused) = Together::program(op) else { return false };
         let elements = fused.shape.elements();
         let member = self.members.len();
-        let mut places = Vec::with_capacity(inputs.len() + 1);
+        // Which operands are read and written element by element.
+        let reads = inputs.iter().map(|(_, spec)| by_element(spec, elements));
+        let Some(mut by_elements) = reads.collect::<Option<SmallVec<[bool; OPERANDS]>>>() else {
+            return false;
+        };
+        by_elements.push(by_element(&output.1, elements) == Some(true));
+        let operands = || inputs.iter().chain([&output]).zip(&by_elements).enumerate();
+        let mut places: SmallVec<[usize; OPERANDS]> = SmallVec::new();
         // New slots by their operands, and the members to run before this one in its invocations.
-        let (mut new, mut before) = (Vec::with_capacity(inputs.len() + 1), 0);
-        for (at, &(buffer, spec)) in inputs.iter().chain([&output]).enumerate() {
+        let (mut new, mut before): (SmallVec<[Slot; OPERANDS]>, u32) = (SmallVec::new(), 0);
+        for (at, (&(buffer, ref spec), &own)) in operands() {
             let writes = at == inputs.len();
-            let (offset, own) = (spec.layout.offset, by_element(&spec, elements) == Some(true));
-            for slot in self.slots.iter().filter(|slot| slot.buffer == buffer && (slot.written || writes)) {
+            let offset = spec.layout.offset;
+            let mut place = None;
+            let there = self.buffers.iter().enumerate().filter(|&(_, &other)| other == buffer);
+            for (at, slot) in there.map(|(at, _)| (at, &self.slots[at])) {
                 let same = slot.offset == offset && slot.dtype == spec.dtype;
-                if !(same && own && slot.elements == Some(elements)) {
-                    return false;
+                place = place.or(same.then_some(at));
+                if slot.written || writes {
+                    if !(same && own && slot.elements == Some(elements)) {
+                        return false;
+                    }
+                    before |= slot.members;
                 }
-                before |= slot.members;
             }
-            let over = |&&(other, read): &&(usize, Spec)| {
+            let over = |((other, read), own): (&(usize, Spec), &bool)| {
                 let same = read.layout.offset == offset && read.dtype == spec.dtype;
-                other == buffer && !(same && by_element(&read, elements) == Some(true))
+                *other == buffer && !(same && *own)
             };
-            if writes && inputs.iter().any(|input| over(&input)) {
+            if writes && inputs.iter().zip(&by_elements).any(over) {
                 return false;
             }
             let end = spec.layout.extent().end;
@@ -126,21 +145,24 @@ impl Together {
             };
             let known =
                 |known: &Slot| (known.buffer, known.offset, known.dtype) == (buffer, offset, spec.dtype);
-            let place = self.slots.iter().position(known);
             let place = place.or_else(|| Some(self.slots.len() + new.iter().position(known)?));
-            places.push((place.unwrap_or(self.slots.len() + new.len()), own));
+            places.push(place.unwrap_or(self.slots.len() + new.len()));
             if place.is_none() {
                 new.push(slot);
             }
         }
-        let sizes = self.members.iter().map(|member| member.fused.shape.elements());
-        let counted = sizes.sum::<usize>().saturating_add(elements) <= u32::MAX as usize;
-        if self.slots.len() + new.len() > most || member == MAX_MEMBERS || !counted {
+        let all = self.elements.saturating_add(elements);
+        if self.slots.len() + new.len() > most || member == MAX_MEMBERS || all > u32::MAX as usize {
             return false;
         }
-        self.slots.append(&mut new);
-        for (at, (&(place, own), (_, spec))) in places.iter().zip(inputs.iter().chain([&output])).enumerate()
-        {
+        self.elements = all;
+        if self.slots.is_empty() {
+            self.slots.reserve(most);
+            self.buffers.reserve(most);
+        }
+        self.buffers.extend(new.iter().map(|slot| slot.buffer));
+        self.slots.extend(new);
+        for ((at, ((_, spec), &own)), &place) in operands().zip(&places) {
             let slot = &mut self.slots[place];
             slot.members |= 1 << member;
             slot.written |= at == inputs.len();
@@ -149,13 +171,16 @@ impl Together {
                 (slot.end, slot.operand) = (spec.layout.extent().end, Operand { member, at });
             }
         }
-        let joined: Vec<usize> =
-            (0..member).filter(|i| before >> i & 1 == 1).map(|i| self.members[i].group).collect();
-        for other in self.members.iter_mut().filter(|other| joined.contains(&other.group)) {
-            other.group = member;
+        if before != 0 {
+            let joined: Vec<usize> =
+                (0..member).filter(|i| before >> i & 1 == 1).map(|i| self.members[i].group).collect();
+            for other in self.members.iter_mut().filter(|other| joined.contains(&other.group)) {
+                other.group = member;
+            }
         }
-        let (output, _) = places.pop().unwrap_or_default();
-        self.members.push(Member { fused: fused.clone(), inputs: places, output, group: member });
+        let output = places.pop().unwrap_or_default();
+        let inputs = places.into_iter().zip(by_elements).collect();
+        self.members.push(Member { fused: fused.clone(), inputs, output, group: member });
         true
     }
 
