@@ -50,7 +50,7 @@ pub(super) fn taps(&Sizes { kernel: [height, width], .. }: &Sizes) -> impl Itera
 }
 
 /// Fills `to` with elements that are `stride` apart in `from`.
-pub(super) fn copy_every(stride: usize, from: &[f32], to: &mut [f32]) {
+fn copy_every(stride: usize, from: &[f32], to: &mut [f32]) {
     if stride == 1 {
         to.copy_from_slice(&from[..to.len()]);
     } else {
