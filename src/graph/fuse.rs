@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::execute::Item;
+use super::collect::Item;
 use crate::expr::{Arg, Expr, Numbers, Program, Scalar, Step};
 use crate::ops::elementwise::CAST_F16;
 use crate::ops::epilogue::Epilogue;

@@ -1,5 +1,6 @@
 //! The graph: gradients, and the way from recorded nodes to kernels.
 
+pub(crate) mod collect;
 pub(crate) mod execute;
 mod fuse;
 pub(crate) mod grad;

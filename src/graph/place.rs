@@ -9,7 +9,7 @@ mod explain;
 #[cfg(test)]
 mod tests;
 
-use super::execute::Item;
+use super::collect::Item;
 use super::fuse::Task;
 use crate::device::{Device, DeviceKind};
 use crate::{Ceilings, Engine, Spec, Tensor};

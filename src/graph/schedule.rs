@@ -1,6 +1,6 @@
 //! Tasks that are kept for the next graph of the same structure: one step of a training run is as the one before.
 
-use super::execute::Item;
+use super::collect::Item;
 use super::fuse::{Form, forms};
 use crate::expr::{Expr, Numbers};
 use crate::op::{Key, identify};
@@ -77,7 +77,7 @@ fn structure(items: &[Item], fuse: bool, mut memory: Vec<u8>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::execute::collect;
+    use super::super::collect::collect;
     use super::*;
     use crate::{DType, Engine, Result, Tensor};
 

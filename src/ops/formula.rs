@@ -31,7 +31,7 @@ pub(crate) struct Term<'f, 'a> {
 
 impl<'a> Formula<'a> {
     /// The result of the steps, of which `build` gives the last; as one node, or as one for each step where a
-    /// gradient can be asked for.
+    /// gradient can be asked for or NaN is looked for.
     ///
     /// An error where its tensors differ in dtype or engine, or do not broadcast together.
     pub fn record(build: impl for<'f> FnOnce(&'f Formula<'a>) -> Term<'f, 'a>) -> Result<Tensor> {
@@ -56,7 +56,9 @@ impl<'a> Formula<'a> {
             })
         };
         let shape = inputs[1..].iter().try_fold(*first.shape(), joint)?;
-        if records_gradients() && inputs.iter().any(|input| input.requires_grad()) {
+        let differentiable = records_gradients() && inputs.iter().any(|input| input.requires_grad());
+        // Where the first result that is not finite is looked for, its operation has a name.
+        if differentiable || first.engine().debugs_nan() {
             return rows(&program, &inputs);
         }
         let dtype = program.dtype();
@@ -227,6 +229,9 @@ mod tests {
         assert!(formula([&a, &b, &long]).is_err());
         let same = Formula::record(|f| f.tensor(&a))?;
         assert_eq!(same.id(), a.id());
+        engine.debug_nan(true);
+        let error = Formula::record(|f| f.tensor(&a) / (f.tensor(&a) - f.tensor(&a)) + 1.0)?.eval();
+        assert!(error.unwrap_err().to_string().starts_with("div: "));
         Ok(())
     }
 }

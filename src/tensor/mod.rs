@@ -12,7 +12,8 @@ pub(crate) use scopes::{autocasts, product, records_gradients, replay, replays, 
 
 use crate::device::{Buffer, DeviceKind};
 use crate::expr::Expr;
-use crate::graph::execute::{self, Mark};
+use crate::graph::collect::Mark;
+use crate::graph::execute;
 use crate::ops::elementwise::{self, cast};
 use crate::{DType, Engine, Error, Layout, Op, Result, Shape, Spec};
 use smallvec::SmallVec;

@@ -1,6 +1,7 @@
 //! The GPU device: kernels in WGSL, dispatched through wgpu.
 
 mod adapter;
+mod bound;
 mod branches;
 mod compiled;
 mod context;
@@ -22,6 +23,7 @@ use super::specialise::{divisible, specialise};
 use super::{Argument, Binding, Buffer, Caps, Coming, Device, DeviceKind, Download, Kernel, Memory};
 use crate::op::Op;
 use crate::{Error, Result, Spec};
+use bound::{Bound, as_written};
 use compiled::Compiled;
 use context::{Context, lock};
 use pipeline::{Pipeline, Pipelines, Trust, group_entry};
@@ -33,7 +35,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
-use stream::{Arena, Bound, Dispatch, Stream};
+use stream::{Arena, Dispatch, Stream};
 use tuner::Tuner;
 
 /// Operations and bytes per nanosecond that a submit's length is estimated with. Both are far
@@ -175,58 +177,7 @@ impl GpuDevice {
         compute.max(bytes as f64 / self.rates.bytes) as u64
     }
 
-    /// The elements that a binding covers which reaches all of a spec's.
-    fn covered(&self, spec: &Spec) -> Range<usize> {
-        match spec.layout.extent() {
-            extent if extent.is_empty() => 0..0,
-            extent => extent.start - extent.start % (self.alignment / spec.dtype.size())..extent.end,
-        }
-    }
-
-    /// A spec as a kernel sees it.
-    fn as_bound(&self, spec: &Spec) -> Spec {
-        let (mut seen, covered) = (*spec, self.covered(spec));
-        seen.layout.offset = if covered.is_empty() { 0 } else { seen.layout.offset - covered.start };
-        seen
-    }
-
-    /// Specs as a plan sees them.
-    fn all_as_bound<'a>(&self, specs: impl Iterator<Item = &'a Spec>) -> Vec<Spec> {
-        specs.map(|spec| self.as_bound(spec)).collect()
-    }
-
-    /// What a binding of an argument covers.
-    fn bound<'a>(&self, argument: &'a Argument, written: bool) -> Result<Bound<'a>> {
-        let block = self.block(&argument.buffer)?;
-        let (covered, size) = (self.covered(&argument.spec), argument.spec.dtype.size());
-        let [offset, end] = [covered.start, covered.end].map(|element| (element * size) as u64);
-        Ok(Bound { block, offset, bytes: self.binding_bytes(block, offset, end), written })
-    }
-
-    /// The size of a binding from `offset` to `end`: whole `vec4`s, as the pool's sizes are.
-    fn binding_bytes(&self, block: &Block, offset: u64, end: u64) -> u64 {
-        let bytes = end.saturating_sub(offset).next_multiple_of(16).max(16);
-        bytes.min(block.bytes().saturating_sub(offset)).min(self.caps.binding_bytes & !3)
-    }
-
-    /// The bytes of a kernel's uniform, or what would fail once it is recorded. That has to come
-    /// first: one invalid command spoils everything that is submitted with it.
-    fn check(&self, kernel: &Kernel, bound: &[Bound]) -> Result<u64, String> {
-        let aliased = |read: &&Bound| bound.iter().any(|b| b.written && std::ptr::eq(b.block, read.block));
-        if bound.iter().filter(|bound| !bound.written).any(|read| aliased(&read)) {
-            return Err("one buffer is both read and written".into());
-        }
-        let words = kernel.params.len();
-        self.arena.slot(&kernel.params).ok_or_else(|| format!("{words} words of params are too many"))
-    }
-
-    /// Whether a dispatch holds the workgroups, or as many as it takes where it can be cut into several.
-    fn holds(&self, [x, y, z]: [u32; 3], divisible: impl FnOnce() -> bool) -> bool {
-        let limit = self.caps.groups;
-        x <= limit && z <= limit && (y <= limit || (z == 1 && divisible()))
-    }
-
-    /// What `op` does on inputs of these specs, as [`as_bound`](Self::as_bound) gives them, its output written over
+    /// What `op` does on inputs of these specs, as `as_bound` gives them, its output written over
     /// one of them; none without kernels.
     fn ready(&self, op: &dyn Op, inputs: &[Spec], output: &Spec, over: Option<usize>) -> Option<Arc<Ready>> {
         self.plans.get(op, inputs, output, over, || {
@@ -383,13 +334,6 @@ impl GpuDevice {
         let index = lock(&self.stream).copy_out(block, start as u64, &staging, bytes as u64)?;
         Ok((staging, index))
     }
-}
-
-/// An output as a kernel sees it: bound from its first element.
-fn as_written(output: &Spec) -> Spec {
-    let mut seen = *output;
-    seen.layout.offset = 0;
-    seen
 }
 
 impl Device for GpuDevice {

@@ -1,5 +1,6 @@
 //! The command stream: dispatches packed into passes, passes into submits.
 
+use super::bound::Bound;
 use super::context::Context;
 use super::pipeline::{FIRST_GROUP_BYTES, Pipeline};
 use super::pool::Block;
@@ -20,15 +21,6 @@ const MAX_NANOSECONDS: u64 = 100_000_000;
 const MAX_UPLOAD: u64 = 64 << 20;
 /// Submits that may wait for the GPU, which bounds what pending work holds.
 const MAX_IN_FLIGHT: usize = 3;
-
-/// A range of a buffer bound to a kernel.
-pub(super) struct Bound<'a> {
-    pub block: &'a Block,
-    pub offset: u64,
-    pub bytes: u64,
-    /// Whether the kernel may write it.
-    pub written: bool,
-}
 
 /// A dispatch ready to be recorded.
 pub(super) struct Dispatch<'a> {

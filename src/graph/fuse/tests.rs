@@ -1,7 +1,7 @@
 //! What becomes one kernel, and what does not.
 
 use super::*;
-use crate::graph::execute::collect;
+use crate::graph::collect::collect;
 use crate::ops::formula::Formula;
 use crate::{Engine, Result, Tensor};
 

@@ -2,7 +2,7 @@
 
 use super::{Assignment, CPU, GPU, Graph};
 use crate::Engine;
-use crate::graph::execute::Item;
+use crate::graph::collect::Item;
 use crate::graph::fuse::Task;
 use std::collections::HashSet;
 use std::fmt::Write as _;
