@@ -304,7 +304,8 @@ pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
         }
         let numbers = own.scalars.iter().enumerate();
         let scalars: Vec<Arg> = numbers.map(|(i, &scalar)| part.scalar((at, i), scalar)).collect();
-        part.run(&own, &args, &scalars);
+        let result = part.run(&own, &args, &scalars);
+        debug_assert_eq!(result, part.program.result(), "no step before the last one is the last one");
         if fuse && !item.keep && !consumers[at].others && (consumers[at].count == 1 || part.cheap()) {
             part.round(spec.dtype);
             deferred[at] = Some(part);

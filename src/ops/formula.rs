@@ -230,8 +230,9 @@ mod tests {
         let same = Formula::record(|f| f.tensor(&a))?;
         assert_eq!(same.id(), a.id());
         engine.debug_nan(true);
-        let error = Formula::record(|f| f.tensor(&a) / (f.tensor(&a) - f.tensor(&a)) + 1.0)?.eval();
-        assert!(error.unwrap_err().to_string().starts_with("div: "));
+        let infinite = Formula::record(|f| f.tensor(&a) / (f.tensor(&a) - f.tensor(&a)) + 1.0)?;
+        let error = infinite.eval().unwrap_err().to_string();
+        assert!(error.starts_with("div: "), "{error}");
         Ok(())
     }
 }
