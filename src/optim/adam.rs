@@ -98,31 +98,25 @@ impl Optimizer for AdamW {
 fn step(state: &mut State, options: &AdamOptions, gradients: Gradients, decay: f64, kept: f64) -> Result<()> {
     let ([beta1, beta2], lr) = (options.betas, state.learning_rate);
     state.step(gradients, |Update { value, gradient, step, state }| {
-        let (mean, square) = match state {
-            [mean, square] => (
-                Formula::record(|f| {
-                    f.tensor(mean) * beta1 + decayed(f, value, gradient, decay) * (1.0 - beta1)
-                })?,
-                Formula::record(|f| {
-                    let slope = decayed(f, value, gradient, decay);
-                    f.tensor(square) * beta2 + slope * slope * (1.0 - beta2)
-                })?,
-            ),
-            _ => (
-                Formula::record(|f| decayed(f, value, gradient, decay) * (1.0 - beta1))?,
-                Formula::record(|f| {
-                    let slope = decayed(f, value, gradient, decay);
-                    slope * slope * (1.0 - beta2)
-                })?,
-            ),
-        };
+        // What is replaced is read first, so that it is what the new value is written over.
+        let mean = Formula::record(|f| {
+            let kept = state.first().map(|mean| f.tensor(mean) * beta1);
+            let share = decayed(f, value, gradient, decay) * (1.0 - beta1);
+            kept.map_or(share, |kept| kept + share)
+        })?;
+        let square = Formula::record(|f| {
+            let kept = state.get(1).map(|square| f.tensor(square) * beta2);
+            let slope = decayed(f, value, gradient, decay);
+            let share = slope * slope * (1.0 - beta2);
+            kept.map_or(share, |kept| kept + share)
+        })?;
         // The means start at 0; these make up for it.
         let (correction1, correction2) = (1.0 - beta1.powi(step), 1.0 - beta2.powi(step));
         let kept = if options.spare_vectors && value.rank() < 2 { 1.0 } else { kept };
         let value = Formula::record(|f| {
+            let value = f.tensor(value);
             let deviation = f.tensor(&square).sqrt() * (1.0 / correction2.sqrt()) + options.eps;
             let change = f.tensor(&mean) * (lr / correction1) / deviation;
-            let value = f.tensor(value);
             if kept == 1.0 { value - change } else { value * kept - change }
         })?;
         Ok((value, vec![mean, square]))

@@ -61,19 +61,19 @@ impl Optimizer for Sgd {
                     Formula::record(|f| f.tensor(value) - decayed(f, value, gradient, o.weight_decay) * lr)?;
                 return Ok((value, Vec::new()));
             }
-            let velocity = Formula::record(|f| match state {
-                [velocity] => {
-                    f.tensor(velocity) * o.momentum
-                        + decayed(f, value, gradient, o.weight_decay) * (1.0 - o.dampening)
-                }
-                _ => decayed(f, value, gradient, o.weight_decay),
+            // What is replaced is read first, so that it is what the new value is written over.
+            let velocity = Formula::record(|f| {
+                let kept = state.first().map(|velocity| f.tensor(velocity) * o.momentum);
+                let direction = decayed(f, value, gradient, o.weight_decay);
+                kept.map_or(direction, |kept| kept + direction * (1.0 - o.dampening))
             })?;
             let value = Formula::record(|f| {
+                let (old, velocity) = (f.tensor(value), f.tensor(&velocity));
                 let step = match o.nesterov {
-                    true => decayed(f, value, gradient, o.weight_decay) + f.tensor(&velocity) * o.momentum,
-                    false => f.tensor(&velocity),
+                    true => decayed(f, value, gradient, o.weight_decay) + velocity * o.momentum,
+                    false => velocity,
                 };
-                f.tensor(value) - step * lr
+                old - step * lr
             })?;
             Ok((value, vec![velocity]))
         })
