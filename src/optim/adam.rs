@@ -42,7 +42,7 @@ const MOMENTS: &[&str] = &["exp_avg", "exp_avg_sq"];
 /// gradient.
 #[derive(Debug)]
 pub struct Adam {
-    state: State,
+    pub(super) state: State,
     options: AdamOptions,
 }
 
@@ -50,7 +50,7 @@ pub struct Adam {
 /// torch.optim.AdamW.
 #[derive(Debug)]
 pub struct AdamW {
-    state: State,
+    pub(super) state: State,
     options: AdamOptions,
 }
 

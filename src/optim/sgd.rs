@@ -32,7 +32,7 @@ impl Default for SgdOptions {
 /// `p = p - lr v`, or with Nesterov's momentum `p = p - lr (d + momentum v)`.
 #[derive(Debug)]
 pub struct Sgd {
-    state: State,
+    pub(super) state: State,
     options: SgdOptions,
 }
 

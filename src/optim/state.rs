@@ -177,3 +177,52 @@ macro_rules! delegate_to_state {
     };
 }
 pub(super) use delegate_to_state;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Engine;
+    use crate::nn::Init;
+    use crate::optim::{Adam, AdamOptions, AdamW, Optimizer, Sgd, SgdOptions};
+
+    /// Where the values of tensors lie.
+    fn places<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Vec<usize> {
+        let place = |tensor: &Tensor| tensor.inner().state().value.as_ref().map(|buffer| buffer.address());
+        tensors.map(|tensor| place(tensor).expect("a value after a step")).collect()
+    }
+
+    /// Steps until what is replaced has lain at the same places for two.
+    fn stays<O: Optimizer>(
+        engine: &Engine,
+        make: impl Fn(&Params) -> Result<O>,
+        state: fn(&O) -> &State,
+    ) -> Result<()> {
+        let params = Params::new(engine, 0);
+        let weight = params.parameter("weight", [40, 30], Init::Ones)?;
+        let x = Tensor::rand([8, 40], 1, engine)?;
+        let mut optimizer = make(&params)?;
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let loss = x.matmul(&weight.get())?.square()?.mean(.., false)?;
+            optimizer.step(loss.backward()?)?;
+            let value = weight.get();
+            seen.push(places(state(&optimizer).slots["weight"].tensors.iter().chain([&value])));
+        }
+        assert_eq!(seen[2], seen[3], "{}", state(&optimizer).kind);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_step_replaces_is_written_over() -> Result<()> {
+        for engine in [Some(Engine::cpu()), Engine::new("gpu").ok()].into_iter().flatten() {
+            for nesterov in [false, true] {
+                let options =
+                    SgdOptions { momentum: 0.9, weight_decay: 0.01, nesterov, ..Default::default() };
+                stays(&engine, |params| Sgd::new(params, options), |sgd| &sgd.state)?;
+            }
+            stays(&engine, |params| Adam::new(params, AdamOptions::default()), |adam| &adam.state)?;
+            stays(&engine, |params| AdamW::new(params, AdamOptions::adamw()), |adamw| &adamw.state)?;
+        }
+        Ok(())
+    }
+}
