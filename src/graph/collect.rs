@@ -67,17 +67,13 @@ pub(super) fn collect(
         nodes[next].1 = inputs;
         next += 1;
     }
-    let mut order: Vec<(u64, usize)> = Vec::with_capacity(nodes.len());
-    order.extend(nodes.iter().enumerate().map(|(at, (node, _))| (node.id, at)));
-    order.sort_unstable();
-    for (place, &(_, at)) in order.iter().enumerate() {
-        nodes[at].0.mark.set_place(place);
+    nodes.sort_unstable_by_key(|(node, _)| node.id);
+    for (at, (node, _)) in nodes.iter().enumerate() {
+        node.mark.set_place(at);
     }
     // From the last to the first: what reads a node has forgotten it by then, or keeps it for a gradient.
     let mut items: Vec<Item> = Vec::with_capacity(nodes.len());
-    let mut nodes: Vec<Option<_>> = nodes.into_iter().map(Some).collect();
-    for (at, &(_, from)) in order.iter().enumerate().rev() {
-        let Some((node, inputs)) = nodes[from].take() else { continue };
+    for (at, (node, inputs)) in nodes.into_iter().enumerate().rev() {
         let pending = inputs.is_some();
         let from = inputs.unwrap_or_default();
         let inputs = from.iter().map(|input| input.inner().mark.place()).collect();

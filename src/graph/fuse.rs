@@ -238,13 +238,12 @@ struct Consumers {
 /// The tasks that compute every kept item, in order; without `fuse`, one for each op. They depend on nothing but
 /// what [`structure`](super::schedule) tells of a graph.
 pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
+    let mut programs: Vec<_> = items.iter().map(|item| program(items, item)).collect();
     let mut consumers = vec![Consumers::default(); items.len()];
     for (at, item) in items.iter().enumerate() {
-        let runs = item.pending && !item.node.view;
-        let elementwise = runs && is_elementwise(&*item.node.op);
         for &input in &item.inputs {
             let consumers = &mut consumers[input];
-            consumers.others |= !elementwise;
+            consumers.others |= programs[at].is_none();
             consumers.count += usize::from(consumers.last.replace(at) != Some(at));
         }
     }
@@ -262,7 +261,7 @@ pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
             tasks.push(part.form(spec, at));
             continue;
         }
-        let Some(own) = program(items, item) else {
+        let Some(own) = programs[at].take() else {
             let inputs: Vec<_> = item.inputs.iter().map(|&input| operands(input)).collect();
             let whole = Whole { item: at, own: inputs.len(), ..Whole::default() };
             tasks.push(Form::new(Work::Op(whole), inputs, at));
@@ -325,17 +324,12 @@ pub(super) fn forms(items: &[Item], fuse: bool) -> Vec<Form> {
     tasks
 }
 
-fn is_elementwise(op: &dyn Op) -> bool {
-    match op.expr() {
-        Some(Expr::Row(_) | Expr::Partial(..)) => true,
-        Some(Expr::Constant(_)) => false,
-        None => Fused::of(op).is_some(),
-    }
-}
-
-/// The elementwise steps that an item is, over its first inputs.
+/// The elementwise steps that an item is, over its first inputs, where it is to be computed.
 fn program(items: &[Item], item: &Item) -> Option<Program> {
-    let Node { op, spec, .. } = &*item.node;
+    let Node { op, spec, view, .. } = &*item.node;
+    if !item.pending || *view {
+        return None;
+    }
     let row = |row, numbers| {
         let dtype = |at: usize| items[item.inputs[at]].node.spec.dtype;
         Program::of_row(row, numbers, dtype, spec.dtype)

@@ -191,7 +191,7 @@ mod tests {
         tensors.map(|tensor| place(tensor).expect("a value after a step")).collect()
     }
 
-    /// Steps until what is replaced has lain at the same places for two.
+    /// Fails unless what a step replaces lies where it lay before.
     fn stays<O: Optimizer>(
         engine: &Engine,
         make: impl Fn(&Params) -> Result<O>,

@@ -50,11 +50,19 @@ pub(super) fn taps(&Sizes { kernel: [height, width], .. }: &Sizes) -> impl Itera
 }
 
 /// Fills `to` with elements that are `stride` apart in `from`.
-fn copy_every(stride: usize, from: &[f32], to: &mut [f32]) {
-    if stride == 1 {
-        to.copy_from_slice(&from[..to.len()]);
-    } else {
-        to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, &x)| *to = x);
+#[inline(always)]
+pub(super) fn copy_every(stride: usize, from: &[f32], to: &mut [f32]) {
+    match stride {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        2 => {
+            // So that it becomes vectors.
+            let (pairs, last) = from.as_chunks::<2>();
+            let count = pairs.len().min(to.len());
+            let (to, rest) = to.split_at_mut(count);
+            to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
+            rest.iter_mut().zip(last).for_each(|(to, &x)| *to = x);
+        }
+        _ => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, &x)| *to = x),
     }
 }
 

@@ -2,11 +2,11 @@
 //! few shifted planes.
 //!
 //! A plane is copied with its padding, and taken apart into one plane for each step of the strides, in
-//! which neighbours lie as far apart as neighbouring windows. What a tap sees from all windows is then one
-//! run of numbers, and a vector of outputs stays in a register while all taps are summed.
+//! which neighbours lie as far apart as neighbouring windows. What a tap sees from a row of windows is then one
+//! run of numbers, and vectors of outputs stay in registers while all taps are summed.
 
 use super::Sizes;
-use super::columns::taps;
+use super::columns::{copy_every, taps};
 use crate::op::Finish;
 use crate::ops::scratch::with_scratch;
 use pulp::{Arch, Simd, WithSimd};
@@ -82,15 +82,7 @@ impl Grid {
         for (y, row) in image.chunks_exact(sizes.image[1]).enumerate() {
             for x in 0..stride.min(row.len()) {
                 let to = &mut planes[self.place(sizes, [y, x])..];
-                if stride == 2 {
-                    // So that it becomes vectors.
-                    let (pairs, last) = row[x..].as_chunks::<2>();
-                    let (to, rest) = to.split_at_mut(pairs.len());
-                    to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
-                    rest.iter_mut().zip(last).for_each(|(to, &x)| *to = x);
-                } else {
-                    to.iter_mut().zip(row[x..].iter().step_by(stride)).for_each(|(to, &x)| *to = x);
-                }
+                copy_every(stride, &row[x..], &mut to[..(row.len() - x).div_ceil(stride)]);
             }
         }
     }
@@ -289,8 +281,8 @@ impl WithSimd for Forward<'_> {
 struct Spread<'a> {
     grid: &'a Grid,
     sizes: &'a Sizes,
-    /// For each plane the taps that see it and how far before a place they are.
-    phases: &'a [Vec<(usize, usize)>],
+    /// For each plane where the taps that see it see the first place, and which they are.
+    phases: &'a [(Vec<usize>, Vec<usize>)],
     weight: &'a [f32],
     upstream: &'a [f32],
     margin: usize,
@@ -305,22 +297,17 @@ impl WithSimd for Spread<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Spread { grid, sizes, phases, weight, upstream, margin, scratch, image } = self;
         let (columns, across) = (grid.columns, sizes.output[1]);
-        let taps =
-            |taps: &[(usize, usize)], from: usize| -> (SmallVec<[usize; TAPS]>, SmallVec<[f32; TAPS]>) {
-                taps.iter().map(|&(tap, back)| (from + margin - back, weight[tap])).unzip()
-            };
         let (result, data) = scratch.split_at_mut(grid.length(sizes));
         data.fill(0.0);
         copy_rows(simd, across, (upstream, across), (&mut data[margin..], columns));
         if sizes.stride == [1; 2] {
-            let (offsets, weight) = taps(&phases[0], grid.place(sizes, [0; 2]));
-            let ([rows, width], offsets, weight) = (sizes.image, &*offsets, &*weight);
+            let ([rows, width], offsets) = (sizes.image, &phases[0].0);
             let of_all = Shifted { data, offsets, weight, rows, width, columns, out: image, apart: width };
             return of_all.with_simd(simd);
         }
-        for (seen, out) in phases.iter().zip(result.chunks_exact_mut(grid.plane())) {
-            let (offsets, weight) = taps(seen, 0);
-            let (offsets, weight, width) = (&*offsets, &*weight, out.len());
+        for ((offsets, taps), out) in phases.iter().zip(result.chunks_exact_mut(grid.plane())) {
+            let weight: SmallVec<[f32; TAPS]> = taps.iter().map(|&tap| weight[tap]).collect();
+            let (weight, width) = (&*weight, out.len());
             Shifted { data, offsets, weight, rows: 1, width, columns, out, apart: width }.with_simd(simd);
         }
         grid.join(sizes, result, image);
@@ -378,9 +365,12 @@ pub(super) fn input_gradient(
     // Before the first window, so that a tap can look back to where it is.
     let margin = grid.taps.iter().map(|&(_, place)| place).max().unwrap_or_default();
     let room = grid.length(sizes) + margin + grid.plane() + SLACK;
-    let mut phases = vec![Vec::new(); sizes.stride[0] * sizes.stride[1]];
+    // With steps of one straight to the image, without its padding.
+    let first = if sizes.stride == [1; 2] { grid.place(sizes, [0; 2]) } else { 0 };
+    let mut phases = vec![(Vec::new(), Vec::new()); sizes.stride[0] * sizes.stride[1]];
     for (tap, &(plane, back)) in grid.taps.iter().enumerate() {
-        phases[plane].push((tap, back));
+        phases[plane].0.push(first + margin - back);
+        phases[plane].1.push(tap);
     }
     let phases = &*phases;
     let images = output.par_chunks_exact_mut(sizes.pixels()).with_min_len(share(sizes));

@@ -24,8 +24,6 @@ const MAX_MEMBERS: usize = u32::BITS as usize;
 pub(crate) struct Together {
     members: Vec<Member>,
     slots: Vec<Slot>,
-    /// The buffers of the slots, to be searched.
-    buffers: Vec<usize>,
     /// Those of all members.
     elements: usize,
 }
@@ -114,8 +112,7 @@ impl Together {
             let writes = at == inputs.len();
             let offset = spec.layout.offset;
             let mut place = None;
-            let there = self.buffers.iter().enumerate().filter(|&(_, &other)| other == buffer);
-            for (at, slot) in there.map(|(at, _)| (at, &self.slots[at])) {
+            for (at, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.buffer == buffer) {
                 let same = slot.offset == offset && slot.dtype == spec.dtype;
                 place = place.or(same.then_some(at));
                 if slot.written || writes {
@@ -158,9 +155,7 @@ impl Together {
         self.elements = all;
         if self.slots.is_empty() {
             self.slots.reserve(most);
-            self.buffers.reserve(most);
         }
-        self.buffers.extend(new.iter().map(|slot| slot.buffer));
         self.slots.extend(new);
         for ((at, ((_, spec), &own)), &place) in operands().zip(&places) {
             let slot = &mut self.slots[place];
